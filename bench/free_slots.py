@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What slots without a CPU cost: QEMU's memory, and its time to start."""
+
+import statistics
+import time
+
+from workbench import assets, bench
+from workbench.guest import Config, Guest
+from workbench.report import Progress
+
+MAXCPUS = 512
+KIB_PER_SLOT = 16
+SECONDS = 0.050
+
+
+def _start(options, maxcpus):
+    """Start a machine that does not run; returns (seconds until QMP answers, resident KiB)."""
+    # GICv3 and two CPUs, so that both machines are of one kind; acpi tables are made in both.
+    config = Config(qemu=options.qemu, kernel=assets.kernel(), initrd=assets.initrd(),
+                    firmware=assets.firmware().efi, smp=f"1,maxcpus={maxcpus}")
+    start = time.monotonic()
+    with Guest(config, f"bench-slots-{maxcpus}", paused=True) as guest:
+        guest.qmp("query-status")
+        return time.monotonic() - start, guest.process.resident()
+
+
+def measure(options):
+    """Returns the Results; see bench.run().
+
+    Timed here and not with hyperfine, which measures all runs of one command before the next: the
+    drift of a shared machine would then look like a difference of milliseconds.
+    """
+    times = {1: [], MAXCPUS: []}
+    memory = {1: [], MAXCPUS: []}
+    with Progress("starting") as progress:
+        for count in range(options.rounds + 1):
+            progress.update(f"round {count + 1} of {options.rounds + 1}")
+            for maxcpus in (1, MAXCPUS) if count % 2 else (MAXCPUS, 1):
+                seconds, kib = _start(options, maxcpus)
+                # The first round fills the file cache.
+                if count:
+                    times[maxcpus].append(seconds)
+                    memory[maxcpus].append(kib)
+    few, many = (statistics.median(memory[maxcpus]) for maxcpus in (1, MAXCPUS))
+    slot = (many - few) / (MAXCPUS - 1)
+    fast, slow = (statistics.median(times[maxcpus]) for maxcpus in (1, MAXCPUS))
+    return [
+        bench.Result(f"QEMU's memory, maxcpus 1 and {MAXCPUS}", f"{few / 1024:.1f} MiB",
+                     f"{many / 1024:.1f} MiB", f"{slot:.1f} KiB a slot",
+                     f"at most {KIB_PER_SLOT} KiB", slot <= KIB_PER_SLOT),
+        bench.Result(f"QEMU's start, maxcpus 1 and {MAXCPUS}", bench.milliseconds(fast),
+                     bench.milliseconds(slow), f"{(slow - fast) * 1000:+.0f} ms",
+                     f"at most +{SECONDS * 1000:.0f} ms", slow - fast <= SECONDS),
+    ]

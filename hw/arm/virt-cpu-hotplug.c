@@ -1,0 +1,291 @@
+/*
+ * CPU hotplug of the Arm virt machine
+ *
+ * See docs/specs/acpi_cpu_hotplug.rst for the interface to the guest, and
+ * docs/system/arm/virt.rst for what a user sees.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qapi/error.h"
+#include "qemu/accel.h"
+#include "qemu/error-report.h"
+#include "exec/icount.h"
+#include "hw/acpi/generic_event_device.h"
+#include "hw/arm/boot.h"
+#include "hw/core/hotplug.h"
+#include "system/qtest.h"
+#include "system/replay.h"
+#include "system/runstate.h"
+#include "system/tcg.h"
+#include "target/arm/cpu.h"
+#include "virt-cpu.h"
+#include "trace.h"
+
+/*
+ * Whether the CPUs are going to be 64-bit ones: only such machines have ACPI.
+ * No CPU exists yet, and the properties given with -cpu may matter.
+ */
+static bool virt_cpu_type_is_aarch64(const char *type)
+{
+    Object *cpuobj = object_new(type);
+    bool aarch64 = object_property_get_bool(cpuobj, "aarch64", NULL);
+
+    object_unref(cpuobj);
+    return aarch64;
+}
+
+/* Returns: NULL if the accelerator can add and remove vCPUs, or why not. */
+static char *virt_cpu_hotplug_accel_blocker(void)
+{
+    if (replay_mode != REPLAY_MODE_NONE) {
+        return g_strdup("record/replay cannot cope with CPUs that come and go");
+    }
+    if (icount_enabled()) {
+        return g_strdup("-icount runs all vCPUs in one thread, which cannot "
+                        "cope with CPUs that come and go");
+    }
+    if (tcg_enabled() && !qemu_tcg_mttcg_enabled()) {
+        return g_strdup("it needs a thread per vCPU; use -accel "
+                        "tcg,thread=multi");
+    }
+    if (!tcg_enabled() && !qtest_enabled()) {
+        return g_strdup_printf("the accelerator '%s' does not support it; use "
+                               "-accel tcg", current_accel_name());
+    }
+    if (!module_object_class_by_name("arm-gicv3")) {
+        return g_strdup("it needs a GICv3, which is not part of this build of "
+                        "QEMU");
+    }
+    return NULL;
+}
+
+/* Returns: NULL if CPU hotplug can work on this machine, or why not. */
+static char *virt_cpu_hotplug_find_blocker(VirtMachineState *vms,
+                                           bool firmware_loaded)
+{
+    MachineState *ms = MACHINE(vms);
+    char *blocker;
+
+    if (vms->cpu_hotplug == ON_OFF_AUTO_OFF) {
+        return g_strdup("it is off, by the machine property 'cpu-hotplug' or "
+                        "by default for this machine version; use "
+                        "'cpu-hotplug=auto'");
+    }
+    if (vms->cpu_hotplug == ON_OFF_AUTO_AUTO &&
+        ms->smp.max_cpus == ms->smp.cpus) {
+        return g_strdup("the machine was started with as many CPUs as it may "
+                        "have; use -smp with maxcpus greater than cpus, or "
+                        "'cpu-hotplug=on'");
+    }
+    if (!virt_is_acpi_enabled(vms)) {
+        return g_strdup("it needs ACPI; use 'acpi=on'");
+    }
+    if (!firmware_loaded) {
+        return g_strdup("it needs UEFI firmware, to pass ACPI tables to the "
+                        "guest; use -bios, or pflash");
+    }
+    if (vms->secure) {
+        return g_strdup("it needs QEMU's PSCI, in whose place there is that of "
+                        "the secure firmware; use 'secure=off'");
+    }
+    if (vms->gic_version == VIRT_GIC_VERSION_2 ||
+        vms->gic_version == VIRT_GIC_VERSION_5) {
+        return g_strdup_printf("it needs a GICv3 or GICv4, not a GICv%d; use "
+                               "'gic-version=3'", vms->gic_version);
+    }
+    blocker = virt_cpu_hotplug_accel_blocker();
+    if (!blocker && !virt_cpu_type_is_aarch64(ms->cpu_type)) {
+        blocker = g_strdup_printf("it needs 64-bit CPUs, and '%s' is 32-bit; "
+                                  "use a 64-bit model with -cpu",
+                                  ms->cpu_type);
+    }
+    return blocker;
+}
+
+void virt_cpu_hotplug_init(VirtMachineState *vms, bool firmware_loaded)
+{
+    vms->cpu_hotplug_blocker = virt_cpu_hotplug_find_blocker(vms,
+                                                             firmware_loaded);
+    if (vms->cpu_hotplug_blocker) {
+        if (vms->cpu_hotplug == ON_OFF_AUTO_ON) {
+            error_report("CPU hotplug is not available with 'cpu-hotplug=on': "
+                         "%s", vms->cpu_hotplug_blocker);
+            exit(EXIT_FAILURE);
+        }
+        return;
+    }
+
+    virt_cpu_slots_vmstate_register(vms);
+
+    /* Older versions have it, too, if told to. */
+    MACHINE_GET_CLASS(vms)->has_hotpluggable_cpus = true;
+
+    /* A choice that is ours, and that would otherwise depend on maxcpus. */
+    if (vms->gic_version == VIRT_GIC_VERSION_NOSEL) {
+        vms->gic_version = VIRT_GIC_VERSION_3;
+    }
+}
+
+/*
+ * Whether a CPU's value of @prop is a feature, which all CPUs must have alike,
+ * and not what makes it one of several.
+ */
+static bool virt_cpu_property_is_feature(const ObjectProperty *prop)
+{
+    static const char *const individual[] = {
+        "socket-id", "cluster-id", "core-id", "thread-id", "node-id",
+        "hotplugged", NULL
+    };
+
+    return prop->get && !g_strv_contains(individual, prop->name) &&
+           !g_str_has_prefix(prop->type, "child<");
+}
+
+/*
+ * Check that nothing but its slot was set on a CPU that is not realized yet:
+ * features are for -cpu to set, for all CPUs. The boot CPU cannot tell what
+ * was set there, because realizing it has changed its properties.
+ */
+static bool virt_cpu_check_features(const char *cpu_type, Object *cpuobj,
+                                    Error **errp)
+{
+    g_autoptr(Object) reference = object_new(cpu_type);
+    ObjectPropertyIterator iter;
+    ObjectProperty *prop;
+
+    object_property_iter_init(&iter, cpuobj);
+    while ((prop = object_property_iter_next(&iter))) {
+        g_autofree char *value = NULL, *expected = NULL;
+
+        if (!virt_cpu_property_is_feature(prop)) {
+            continue;
+        }
+        value = object_property_print(cpuobj, prop->name, false, NULL);
+        expected = object_property_print(reference, prop->name, false, NULL);
+        if (g_strcmp0(value, expected) == 0) {
+            continue;
+        }
+        error_setg(errp, "CPU property '%s' is %s, but %s for the CPUs that "
+                   "the machine was started with, and all must be alike; "
+                   "leave it out", prop->name, value, expected);
+        return false;
+    }
+    return true;
+}
+
+static bool virt_cpu_hotplug_check(VirtMachineState *vms, Error **errp)
+{
+    if (!virt_cpu_hotplug_active(vms)) {
+        error_setg(errp, "CPU hotplug is not available on this machine: %s",
+                   vms->cpu_hotplug_blocker);
+        return false;
+    }
+    return true;
+}
+
+bool virt_cpu_hotplug_pre_plug(VirtMachineState *vms, DeviceState *dev,
+                               Error **errp)
+{
+    const char *cpu_type = MACHINE(vms)->cpu_type;
+    const char *type = object_get_typename(OBJECT(dev));
+
+    if (!virt_cpu_hotplug_check(vms, errp)) {
+        return false;
+    }
+    if (!g_str_equal(type, cpu_type)) {
+        error_setg(errp, "The CPUs of this machine are of type '%s', to which "
+                   "a CPU of type '%s' cannot be added", cpu_type, type);
+        return false;
+    }
+    return virt_cpu_check_features(cpu_type, OBJECT(dev), errp);
+}
+
+void virt_cpu_hotplug_configure(VirtMachineState *vms, ARMCPU *cpu)
+{
+    cpu->psci_conduit = vms->bootinfo.psci_conduit;
+    CPU(cpu)->start_powered_off = true;
+}
+
+void virt_cpu_hotplug_plug(VirtMachineState *vms, ARMCPU *cpu, Error **errp)
+{
+    ERRP_GUARD();
+    CPUArchId *slot = virt_cpu_slot(vms, cpu);
+    DeviceState *dev = DEVICE(cpu);
+
+    hotplug_handler_plug(HOTPLUG_HANDLER(vms->gic), dev, errp);
+    if (*errp) {
+        return;
+    }
+    virt_gic_connect_cpu(vms, cpu, CPU(cpu)->cpu_index);
+    arm_register_cpu_reset(cpu);
+    slot->cpu = CPU(cpu);
+    hotplug_handler_plug(HOTPLUG_HANDLER(vms->acpi_dev), dev, &error_abort);
+    trace_virt_cpu_plug(CPU(cpu)->cpu_index, slot->arch_id, dev->hotplugged);
+}
+
+static void virt_cpu_remove(VirtMachineState *vms, ARMCPU *cpu)
+{
+    CPUArchId *slot = virt_cpu_slot(vms, cpu);
+    DeviceState *dev = DEVICE(cpu);
+    int index = CPU(cpu)->cpu_index;
+
+    trace_virt_cpu_unplug(index, slot->arch_id);
+    hotplug_handler_unplug(HOTPLUG_HANDLER(vms->acpi_dev), dev, &error_abort);
+    arm_unregister_cpu_reset(cpu);
+    /* This lets go of the BQL until the CPU's thread has ended. */
+    qdev_unrealize(dev);
+    hotplug_handler_unplug(HOTPLUG_HANDLER(vms->gic), dev, &error_abort);
+    virt_gic_disconnect_cpu(vms, index);
+    slot->cpu = NULL;
+}
+
+/* Whether there is a guest, running or stopped, that may know of its CPUs. */
+static bool virt_has_guest(const VirtMachineState *vms)
+{
+    return vms->guest_loaded || !(runstate_check(RUN_STATE_PRELAUNCH) ||
+                                  runstate_check(RUN_STATE_INMIGRATE));
+}
+
+void virt_cpu_unplug_request(VirtMachineState *vms, DeviceState *dev,
+                             Error **errp)
+{
+    ARMCPU *cpu = ARM_CPU(dev);
+
+    if (!virt_cpu_hotplug_check(vms, errp)) {
+        return;
+    }
+    if (CPU(cpu) == first_cpu) {
+        error_setg(errp, "The boot CPU cannot be removed, only one of the "
+                   "others that query-hotpluggable-cpus lists with qom-path");
+        return;
+    }
+    if (CPU(cpu)->unplug) {
+        error_setg(errp, "CPU %s is being removed already",
+                   dev->canonical_path);
+        return;
+    }
+    trace_virt_cpu_unplug_request(CPU(cpu)->cpu_index, cpu->mp_affinity);
+
+    if (!virt_has_guest(vms)) {
+        /* Nobody has ever seen the CPU, and nobody could answer. */
+        virt_cpu_remove(vms, cpu);
+        object_unparent(OBJECT(dev));
+        return;
+    }
+    hotplug_handler_unplug_request(HOTPLUG_HANDLER(vms->acpi_dev), dev, errp);
+}
+
+void virt_cpu_unplug(VirtMachineState *vms, DeviceState *dev, Error **errp)
+{
+    virt_cpu_remove(vms, ARM_CPU(dev));
+}
+
+void virt_cpu_hotplug_reset(VirtMachineState *vms)
+{
+    vms->guest_loaded = false;
+    if (virt_cpu_hotplug_active(vms)) {
+        acpi_cpu_complete_removals(&ACPI_GED(vms->acpi_dev)->cpuhp_state);
+    }
+}

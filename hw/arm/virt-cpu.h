@@ -1,0 +1,124 @@
+/*
+ * The CPUs of the Arm virt machine
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef HW_ARM_VIRT_CPU_H
+#define HW_ARM_VIRT_CPU_H
+
+#include "hw/arm/virt.h"
+#include "target/arm/cpu-qom.h"
+
+/**
+ * virt_create_cpus: Create the CPUs of -smp
+ *
+ * Needs the memory map, the GIC version and the secure memory to be decided.
+ * Exits with a message if a CPU cannot be what the machine needs.
+ */
+void virt_create_cpus(VirtMachineState *vms);
+
+/**
+ * virt_cpu_slot: The entry of MachineState::possible_cpus for a CPU
+ * @cpu: a CPU that has been through virt_cpu_pre_plug() and is not unrealized
+ */
+CPUArchId *virt_cpu_slot(VirtMachineState *vms, ARMCPU *cpu);
+
+/**
+ * virt_cpu_pre_plug, virt_cpu_plug: Put a CPU into its slot
+ *
+ * The methods of the machine's HotplugHandler interface for CPUs: those that
+ * the machine creates itself, and those of the user. A CPU names its slot by
+ * socket-id, cluster-id, core-id and thread-id. Errors are set if one of
+ * them is missing or not one of the machine's, if the slot is taken, and if
+ * the CPU cannot be what the machine needs.
+ */
+void virt_cpu_pre_plug(VirtMachineState *vms, DeviceState *dev, Error **errp);
+void virt_cpu_plug(VirtMachineState *vms, DeviceState *dev, Error **errp);
+
+/**
+ * virt_cpu_hotplug_init: Decide whether there is going to be CPU hotplug
+ * @firmware_loaded: whether the guest starts with firmware
+ *
+ * Sets VirtMachineState::cpu_hotplug_blocker, and the GIC version if it is not
+ * set and CPU hotplug needs one. Exits with a message if CPU hotplug is asked
+ * for and cannot be had.
+ */
+void virt_cpu_hotplug_init(VirtMachineState *vms, bool firmware_loaded);
+
+/**
+ * virt_cpu_hotplug_pre_plug: Check whether a user's CPU may be added
+ *
+ * Sets an error if there is no CPU hotplug, and if the CPU is of another type
+ * or has other features than those of -smp and -cpu.
+ */
+bool virt_cpu_hotplug_pre_plug(VirtMachineState *vms, DeviceState *dev,
+                               Error **errp);
+
+/**
+ * virt_cpu_hotplug_configure: What the CPUs of -smp get by arm_load_kernel()
+ */
+void virt_cpu_hotplug_configure(VirtMachineState *vms, ARMCPU *cpu);
+
+/**
+ * virt_cpu_hotplug_plug: Connect a user's CPU and tell the guest
+ *
+ * Sets an error if the GIC does not go with the CPU.
+ */
+void virt_cpu_hotplug_plug(VirtMachineState *vms, ARMCPU *cpu, Error **errp);
+
+/**
+ * virt_cpu_unplug_request: Ask the guest to give back a CPU
+ *
+ * A machine that has neither been started nor loaded a guest has none to ask:
+ * the CPU goes at once.
+ * Sets an error if there is no CPU hotplug, for the boot CPU, and for a CPU
+ * that is just being removed.
+ */
+void virt_cpu_unplug_request(VirtMachineState *vms, DeviceState *dev,
+                             Error **errp);
+
+/**
+ * virt_cpu_unplug: Remove a CPU that the guest has given back
+ */
+void virt_cpu_unplug(VirtMachineState *vms, DeviceState *dev, Error **errp);
+
+/**
+ * virt_cpu_hotplug_reset: Settle what the guest that is reset was asked for
+ *
+ * Removes the CPUs that device_del has asked for. To be called with all vCPUs
+ * stopped, before devices are reset.
+ */
+void virt_cpu_hotplug_reset(VirtMachineState *vms);
+
+/**
+ * virt_cpu_slots_vmstate_register: Have migration compare the CPUs of both ends
+ *
+ * To be called before the GIC is created, which is loaded after what is
+ * registered here.
+ */
+void virt_cpu_slots_vmstate_register(VirtMachineState *vms);
+
+/**
+ * virt_gic_set_cpu_slots: Tell a GICv3 or GICv4 of the CPUs that may come
+ *
+ * To be called before the GIC is realized.
+ */
+void virt_gic_set_cpu_slots(VirtMachineState *vms);
+
+/**
+ * virt_gic_connect_cpu: Connect a CPU and the GICv2, GICv3 or GICv4
+ * @index: index of the CPU's redistributor, or CPU interface, in the GIC
+ *
+ * Wires the CPU's timer, PMU and maintenance interrupts to PPIs of the GIC,
+ * and the GIC's outputs to the CPU.
+ */
+void virt_gic_connect_cpu(VirtMachineState *vms, ARMCPU *cpu, int index);
+
+/**
+ * virt_gic_disconnect_cpu: Leave the GIC's outputs for a CPU unconnected
+ * @index: as for virt_gic_connect_cpu(); the GIC is a GICv3 or GICv4
+ */
+void virt_gic_disconnect_cpu(VirtMachineState *vms, int index);
+
+#endif /* HW_ARM_VIRT_CPU_H */

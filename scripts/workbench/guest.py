@@ -1,0 +1,320 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A guest: QEMU, its monitor, and a shell on the guest's console."""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import socket
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from . import initramfs, paths, tools
+
+tools.activate()
+
+# These come from Debian packages that may only be unpacked below build/, see activate().
+from qemu.qmp import ExecuteError, QMPError            # noqa: E402
+from qemu.qmp.legacy import QEMUMonitorProtocol        # noqa: E402
+
+from .console import READY, Console, ConsoleError      # noqa: E402
+from .process import Process                           # noqa: E402
+
+# Multiplies every timeout: for machines that are much slower than the one the defaults fit.
+FACTOR = float(os.environ.get("GUEST_TIMEOUT_FACTOR", "1"))
+
+
+class GuestError(Exception):
+    """Guest or QEMU did not do what was asked; the text holds the last words of both."""
+
+
+class Refused(GuestError):
+    """QEMU refused a monitor command; str() is QEMU's own message."""
+
+
+@dataclass
+class Config:
+    """How to start a guest. Paths may be None where QEMU is to go without."""
+
+    qemu: Path
+    kernel: Path = None
+    initrd: Path = None
+    firmware: Path = None
+    machine: str = "virt"
+    accel: str = "tcg,thread=multi"
+    cpu: str = "neoverse-n1"
+    smp: str = "2,maxcpus=8"
+    memory: str = "512M"
+    console: str = "ttyAMA0"
+    append: str = "quiet harness"
+    extra: list = field(default_factory=list)
+
+    def command(self):
+        """The QEMU command as a list, without monitor and console."""
+        words = [str(self.qemu), "-machine", self.machine, "-accel", self.accel, "-cpu", self.cpu,
+                 "-smp", self.smp, "-m", self.memory, "-display", "none", "-nic", "none",
+                 "-no-user-config", "-nodefaults"]
+        if self.firmware:
+            words += ["-bios", str(self.firmware)]
+        if self.kernel:
+            words += ["-kernel", str(self.kernel),
+                      "-append", f"console={self.console} {self.append}".strip()]
+        if self.initrd:
+            words += ["-initrd", str(self.initrd)]
+        return words + [str(word) for word in self.extra]
+
+
+def _listener(path):
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(str(path))
+    listener.listen(1)
+    return listener
+
+
+class Guest:
+    """A running QEMU. Use it in a with statement, which ends it in every case.
+
+    CONFIG is a Config, NAME is used for messages and the log file. PAUSED starts QEMU with -S.
+    With DETACHED the guest is not ended by close() and Python's end but goes on.
+    Raises GuestError with QEMU's own message when QEMU does not start.
+    """
+
+    def __init__(self, config, name="guest", paused=False, detached=False):
+        self.config = config
+        self.name = name
+        self._detached = detached
+        self._events = []
+        self._marks = {}
+        self.monitor = None
+        self.console = None
+        # Socket paths are limited to 107 bytes, which a path below build/ may exceed.
+        self.folder = Path(tempfile.mkdtemp(prefix="virt-hotplug-"))
+        log_folder = paths.LOGS / "guest"
+        log_folder.mkdir(parents=True, exist_ok=True)
+        self.log = log_folder / f"{name}.console.log"
+        listeners = [_listener(self.folder / "console"), _listener(self.folder / "qmp")]
+        # Connected before QEMU starts, so that it has the console from its first moment on.
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.connect(str(self.folder / "console"))
+        self.console = Console(self._socket, name)
+        console, qmp = (listener.fileno() for listener in listeners)
+        log = str(self.log).replace(",", ",,")
+        command = config.command() + [
+            "-chardev", f"socket,id=console,fd={console},server=on,wait=off,logfile={log}",
+            "-serial", "chardev:console",
+            "-chardev", f"socket,id=qmp,fd={qmp},server=on,wait=off",
+            "-object", "monitor-qmp,id=qmp-object,chardev=qmp"]
+        if paused:
+            command.append("-S")
+        try:
+            self.process = Process(command, pass_fds=(console, qmp), detached=detached)
+            for listener in listeners:
+                listener.close()
+            self._connect()
+        except BaseException:
+            self.close(force=True)
+            raise
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *_):
+        # After a failure nobody wants a detached guest.
+        self.close(force=kind is not None)
+
+    # --- monitor -------------------------------------------------------------------------------
+
+    def _connect(self):
+        self.monitor = QEMUMonitorProtocol(str(self.folder / "qmp"))
+        self.monitor.settimeout(120 * FACTOR)
+        try:
+            # The library's connect() waits for the greeting for ever.
+            self.monitor._sync(self.monitor._qmp.connect(self.monitor._address), 60 * FACTOR)
+        except (QMPError, OSError, EOFError, asyncio.TimeoutError) as error:
+            self.monitor = None
+            raise self._failure(f"QEMU does not answer on its monitor ({error!r})") from None
+
+    def _failure(self, what):
+        text = f"{self.name}: {what}"
+        process = getattr(self, "process", None)
+        if process is not None:
+            status = process.wait(0.5)
+            if status is not None:
+                how = f"status {status}" if status >= 0 else f"signal {-status}"
+                text += f"\n  QEMU ended with {how}"
+            if process.errors():
+                text += f"\n  QEMU wrote: {process.errors()}"
+        return GuestError(text + self.console.last_lines())
+
+    def qmp(self, command, arguments=None):
+        """Run the monitor COMMAND with the dictionary ARGUMENTS and return its answer.
+
+        Raises Refused with QEMU's message, GuestError when QEMU is gone or does not answer.
+        """
+        try:
+            return self.monitor.cmd(command, **(arguments or {}))
+        except ExecuteError as error:
+            raise Refused(str(error)) from None
+        except asyncio.TimeoutError:
+            raise self._failure(f"no answer from QEMU to {command}") from None
+        except (QMPError, OSError, EOFError) as error:
+            raise self._failure(f"the monitor broke at {command} ({error!r})") from None
+
+    def hmp(self, line):
+        """Run LINE in QEMU's human monitor and return what it prints."""
+        return self.qmp("human-monitor-command", {"command-line": line})
+
+    def _collect(self, seconds=0.0):
+        """Wait up to SECONDS for an event, then take over all that have come."""
+        # The library reads the monitor only while it waits, so never wait for nothing.
+        wait = max(seconds, 0.005)
+        try:
+            while True:
+                self._events.append(self.monitor.pull_event(float(wait)))
+                wait = 0.005
+        except asyncio.TimeoutError:
+            pass
+        except (QMPError, OSError, EOFError) as error:
+            raise self._failure(f"the monitor broke ({error!r})") from None
+
+    def events(self, name=None):
+        """Take all events that have come and were not taken; with NAME only those so named."""
+        self._collect()
+        taken = [event for event in self._events if name in (None, event["event"])]
+        self._events = [event for event in self._events if event not in taken]
+        return taken
+
+    def event(self, names, seconds=20, **data):
+        """Wait for one of the events NAMES (one or a tuple) whose data hold DATA, and take it.
+
+        Raises GuestError after SECONDS (times the factor) and says which events came instead.
+        """
+        names = (names,) if isinstance(names, str) else names
+        deadline = time.monotonic() + seconds * FACTOR
+        while True:
+            self._collect()
+            for position, event in enumerate(self._events):
+                found = event.get("data", {})
+                if event["event"] in names and all(found.get(key) == value
+                                                   for key, value in data.items()):
+                    return self._events.pop(position)
+            left = deadline - time.monotonic()
+            if left <= 0:
+                others = [(event["event"], event.get("data")) for event in self._events]
+                raise self._failure(f"no event {' or '.join(names)} {data or ''} within "
+                                    f"{seconds * FACTOR:.0f} s; events that came: {others}")
+            self._collect(left)
+
+    # --- console -------------------------------------------------------------------------------
+
+    def wait_ready(self, seconds=90):
+        """Wait until the guest's shell is there; return the kernel release. Raises GuestError."""
+        try:
+            match = self.console.wait_text(READY, seconds * FACTOR, "sign of a booted guest")
+            return match.group(1)
+        except ConsoleError as error:
+            raise self._console_failure(error) from None
+
+    def attach(self, seconds=90):
+        """Wait for a root shell's prompt and take that shell over, until release().
+
+        For guests without our own initial RAM disk, and for those that a person is to use later.
+        Needs stty, cat, chmod and a writable /tmp in the guest. Raises GuestError.
+        """
+        tty = f"/dev/{self.config.console}"
+        try:
+            self.console.wait_text(r"[\r\n][^\r\n]{0,80}[#$] (\x1b\[6n)?$", seconds * FACTOR,
+                                   "root shell's prompt on the console")
+            self.console.send(f"stty -echo; echo guest-re''ady $(uname -r); sh {tty} < /dev/null; "
+                              "stty echo")
+        except ConsoleError as error:
+            raise self._console_failure(error) from None
+        release = self.wait_ready(30)
+        folder = "/tmp/virt-hotplug"
+        self.check(f"mkdir -p {folder}; PATH=$PATH:{folder}")
+        for script in initramfs.GUEST_FILES.iterdir():
+            if script.name != "init":
+                path = f"{folder}/{script.name}"
+                self.check(f"cat > {path} <<'end-of-script'\n{script.read_text()}end-of-script\n"
+                           f"chmod +x {path}")
+        return release
+
+    def release(self):
+        """Give the shell that attach() took back to whoever uses the console next."""
+        self.console.send("exit")
+
+    def _console_failure(self, error):
+        status = self.process.wait(0.5)
+        if status is None and not self.process.errors():
+            return GuestError(str(error))
+        return GuestError(f"{error}\n  QEMU status: {status}, QEMU wrote: {self.process.errors()}")
+
+    def run(self, command, seconds=30):
+        """Run a shell command in the guest; return (exit status, output). Raises GuestError."""
+        try:
+            return self.console.run(command, seconds * FACTOR)
+        except ConsoleError as error:
+            raise self._console_failure(error) from None
+
+    def check(self, command, seconds=30):
+        """Like run(), but raises GuestError unless the exit status is 0; returns the output."""
+        status, output = self.run(command, seconds)
+        if status:
+            raise GuestError(f"{self.name}: {command!r} in the guest ended with status {status}:"
+                             f"\n{output}")
+        return output
+
+    def wait_for(self, condition, wanted, seconds=20):
+        """Call CONDITION until it returns something true, and return that.
+
+        WANTED, a text or a function that makes one, says in the GuestError after SECONDS what did
+        not come.
+        """
+        deadline = time.monotonic() + seconds * FACTOR
+        while True:
+            result = condition()
+            if result:
+                return result
+            if time.monotonic() > deadline:
+                text = wanted() if callable(wanted) else wanted
+                raise self._failure(f"not within {seconds * FACTOR:.0f} s: {text}")
+            time.sleep(0.02)
+
+    # --- end -----------------------------------------------------------------------------------
+
+    def wait_end(self, seconds=30):
+        """Wait until QEMU ends; return its exit status. Raises GuestError if it goes on."""
+        status = self.process.wait(seconds * FACTOR)
+        if status is None:
+            raise self._failure(f"QEMU still runs after {seconds * FACTOR:.0f} s")
+        return status
+
+    def close(self, force=False):
+        """End the guest and remove its sockets; a detached one is only let go."""
+        keep = self._detached and not force
+        process = getattr(self, "process", None)
+        if self.monitor is not None:
+            try:
+                self.monitor.settimeout(5 * FACTOR)
+                if not keep and process.status() is None:
+                    self.monitor.cmd("quit")
+            except (QMPError, OSError, EOFError, asyncio.TimeoutError):
+                pass
+            try:
+                self.monitor.close()
+            except (QMPError, OSError, EOFError, asyncio.TimeoutError):
+                pass
+            self.monitor = None
+        if self.console is not None:
+            with contextlib.suppress(OSError):
+                # Wakes the thread that reads; close() alone would not.
+                self._socket.shutdown(socket.SHUT_RDWR)
+            self._socket.close()
+        if keep:
+            return
+        if process is not None:
+            process.wait(5 * FACTOR)
+            process.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)

@@ -1,0 +1,153 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+# meson: timeout=900 parallel
+"""Migration between the pristine and the patched binary, both ways, where the feature is not used.
+
+Besides that it works, the streams must hold the same devices, sections and fields: a field or
+subsection too many breaks only some destinations, and only in some states.
+"""
+
+import tempfile
+from pathlib import Path
+
+import common
+from workbench import compat
+
+
+def chain(case, start, save, what):
+    """Migrate pristine -> patched -> pristine and compare the streams.
+
+    START(binary, folder, incoming) gives an Instance, SAVE(instance, file) migrates it to a file.
+    """
+    with tempfile.TemporaryDirectory(prefix="compat-") as folder:
+        streams = []
+        for binary in (case.pristine, case.patched, case.pristine):
+            with start(binary, folder, streams[-1] if streams else None) as instance:
+                if len(streams) < 2:
+                    streams.append(Path(folder, f"stream{len(streams)}"))
+                    save(instance, streams[-1])
+        found = compat.description_differences(*map(compat.stream_description, streams))
+        if found:
+            case.fail(f"{what}: the streams differ:\n{found}")
+
+
+class Running:
+    """A guest whose CPUs count, and what they had counted when it was saved."""
+
+    def __init__(self, case, machine, smp="2", extra=()):
+        self._case = case
+        self._guest = compat.CountingGuest(machine, smp, list(extra))
+        self._stood = (0, 0)
+
+    def start(self, binary, folder, incoming):
+        """Start or go on; the counters may not be lower than they were."""
+        instance = self._guest.start(binary, folder, incoming)
+        now = self._guest.counters(instance)
+        if any(new < old for new, old in zip(now, self._stood)):
+            instance.close()
+            self._case.fail(f"the counters went back from {self._stood} to {now}")
+        return instance
+
+    def save(self, instance, file):
+        """Migrate to FILE."""
+        self._stood = self._guest.save(instance, file)
+
+
+class Stopped:
+    """A machine that never ran: WORDS go to QEMU, PREPARE(instance) is called on the first one."""
+
+    def __init__(self, words, prepare=None):
+        self._words = list(words)
+        self._prepare = prepare
+        self.incoming_words = []        # for the destinations only
+
+    def start(self, binary, folder, incoming):
+        """Start with -S; with INCOMING wait until it is loaded."""
+        words = ["-S", "-bios", compat.empty_firmware(folder)] + self._words
+        if incoming:
+            words += self.incoming_words + ["-incoming", f"file:{incoming}"]
+        instance = compat.Instance(binary, words)
+        try:
+            if incoming:
+                instance.wait_for(
+                    lambda: instance.qmp("query-status")["status"] != "inmigrate",
+                    "the end of the incoming migration")
+            elif self._prepare:
+                self._prepare(instance)
+        except BaseException:
+            instance.close()
+            raise
+        return instance
+
+    @staticmethod
+    def save(instance, file):
+        """Migrate to FILE."""
+        compat.save(instance, file)
+
+
+STOPPED = {
+    "virtualization": ("gic-version=3,virtualization=on", ()),
+    "secure": ("gic-version=3,secure=on", ()),
+    "gicv2": ("gic-version=2", ()),
+    "smmu": ("gic-version=3,iommu=smmuv3", ()),
+    "no-acpi": ("gic-version=3,acpi=off", ()),
+    "ras": ("gic-version=3,ras=on", ()),
+    "memory-hotplug": ("gic-version=3", ("-m", "256M,slots=2,maxmem=4G")),
+    "pcihp": ("gic-version=3", (
+        "-global", "acpi-ged.acpi-pci-hotplug-with-bridge-support=on")),
+}
+
+
+@common.each(common.machines("aarch64"))
+class Virt(common.CompatCase):
+    """All virt types."""
+
+    def check_running(self, name):
+        """Two running CPUs, maxcpus equal to cpus."""
+        guest = Running(self, f"{name},gic-version=3")
+        chain(self, guest.start, guest.save, name)
+
+    def check_room_for_more(self, name):
+        """Two running CPUs, room for two more, on types older than the feature."""
+        if name in ("virt", common.machines("aarch64")[-2]):
+            self.skipTest("the newest type may have the feature")
+        guest = Running(self, f"{name},gic-version=3", "2,maxcpus=4")
+        chain(self, guest.start, guest.save, name)
+
+    def check_configurations(self, name):
+        """Machines that never ran, in many configurations."""
+        for title, (machine, words) in STOPPED.items():
+            guest = Stopped(["-machine", f"{name},{machine}", "-accel", "tcg", "-cpu", "max",
+                             "-smp", "2", "-m", "256M", *words])
+            chain(self, guest.start, guest.save, f"{name} {title}")
+
+    def test_inactive(self):
+        """The newest type with room for more where the feature is not possible: no GICv3, no ACPI."""
+        for machine in ("virt,gic-version=2", "virt,gic-version=3,acpi=off"):
+            guest = Running(self, machine, "2,maxcpus=4")
+            chain(self, guest.start, guest.save, machine)
+
+
+@common.each(common.machines("x86_64"))
+class Pc(common.CompatCase):
+    """The PC types, whose CPUs can be hot-plugged in both binaries, with an event pending."""
+
+    target = "x86_64"
+
+    def check_plugged(self, name):
+        """A CPU was plugged, and the guest has not seen it yet."""
+        def plug(instance):
+            slots = instance.qmp("query-hotpluggable-cpus")
+            free = next(slot for slot in reversed(slots) if "qom-path" not in slot)
+            cpu = dict(free["props"], driver=free["type"], id="plugged")
+            instance.qmp("device_add", **cpu)
+            guest.incoming_words += [
+                "-device", ",".join(f"{key}={value}" for key, value in cpu.items())]
+
+        guest = Stopped(["-machine", name, "-accel", "tcg", "-smp", "2,maxcpus=4", "-m", "128M"],
+                        plug)
+        chain(self, guest.start, guest.save, name)
+
+
+if __name__ == "__main__":
+    common.main()

@@ -1,0 +1,129 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+# meson: timeout=2400
+"""QEMU's own tests on the patched build: all of qtest-aarch64, the quick functional suite, and
+the tests of x86 CPU and device hot-plug, whose code is shared.
+
+A test that fails is run again with the pristine binary. Only if it fails there in the same
+subtests, and its source is not touched by the series, it is the machine's fault and skipped.
+"""
+
+import functools
+import unittest
+
+import common
+from workbench import assets, compat, paths, qemusuites
+
+ARM_SUITES = ("qtest-aarch64", "func-aarch64")
+PC_TESTS = tuple(f"qtest-x86_64/{name}" for name in (
+    "cpu-plug-test", "device-plug-test", "numa-test", "test-x86-cpuid-compat"))
+THOROUGH = "func-aarch64-thorough"      # downloads guests from the Internet
+
+
+def arm_names():
+    """Names of the Arm tests; empty when there is no build, which test_build then reports."""
+    try:
+        thorough = set(qemusuites.names(compat.PATCHED, THOROUGH))
+        found = [name for suite in ARM_SUITES
+                 for name in qemusuites.names(compat.PATCHED, suite) if name not in thorough]
+    except qemusuites.WorkbenchError:
+        return []
+    return found
+
+
+def pc_names():
+    """Names of the PC tests that this build has."""
+    try:
+        return [name for name in qemusuites.names(compat.PATCHED, "qtest-x86_64")
+                if name in PC_TESTS]
+    except qemusuites.WorkbenchError:
+        return []
+
+
+@functools.lru_cache(maxsize=None)
+def place(target, which):
+    """The Workplace for the "pristine" or "patched" binary of TARGET."""
+    firmware = assets.firmware()
+    build = {"pristine": compat.PRISTINE, "patched": compat.PATCHED}[which]
+    made = qemusuites.Workplace(
+        paths.TMP / f"qemu-suites-{target}-{which}", paths.QEMU_SRC,
+        compat.default_binary(build, target), firmware.code, firmware.vars)
+    if target == "aarch64":
+        qemusuites.expect_tables_of(
+            made, compat.default_binary(compat.PRISTINE, target), compat.PATCHED)
+    return made
+
+
+@functools.lru_cache(maxsize=None)
+def results(target):
+    """The results of all tests of TARGET with the patched binary."""
+    names = arm_names() if target == "aarch64" else pc_names()
+    return qemusuites.run(compat.PATCHED, place(target, "patched"), names, f"patched-{target}")
+
+
+def judge(case, target, name):
+    """Fail or skip CASE by the result of test NAME."""
+    result = results(target)[name]
+    if result.status == "SKIP":
+        case.skipTest("skipped by QEMU itself: "
+                      + (result.output.strip().splitlines() or ["it has no subtests here"])[-1])
+    if result.status == "OK":
+        return
+    what = (f"{name}: {result.status}, failing: {', '.join(sorted(result.failed)) or 'all'}\n"
+            + result.output[-3000:])
+    if not qemusuites.unchanged_since_base(name):
+        case.fail(what)
+    pristine = qemusuites.run(compat.PATCHED, place(target, "pristine"), [name],
+                              f"pristine-{target}")[name]
+    if pristine.status == result.status and pristine.failed == result.failed:
+        case.skipTest("the pristine binary fails alike on this machine, in "
+                      f"{', '.join(sorted(result.failed)) or name}")
+    case.fail(f"{what}\n\nthe pristine binary: {pristine.status}, failing: "
+              f"{', '.join(sorted(pristine.failed)) or 'none'}")
+
+
+class OnlyMoved(unittest.TestCase):
+    """The judgement on expected tables."""
+
+    def test_only_moved(self):
+        """An address that moved by pages is accepted, twice by the same; all else is not."""
+        head = bytes(36)
+        old = head + b"\x01" + (0x43db0018).to_bytes(8, "little") + b"\x02"
+        new = head + b"\x01" + (0x437b0018).to_bytes(8, "little") + b"\x02"
+        self.assertTrue(qemusuites.only_moved(old, new))
+        self.assertTrue(qemusuites.only_moved(old + old[36:], new + new[36:]))
+        elsewhere = b"\x01" + (0x43700018).to_bytes(8, "little") + b"\x02"
+        self.assertFalse(qemusuites.only_moved(old + old[36:], new + elsewhere))
+        self.assertFalse(qemusuites.only_moved(old, old[:-1] + b"\x03"))
+        self.assertFalse(qemusuites.only_moved(old, old + b"\0"))
+        self.assertFalse(qemusuites.only_moved(
+            old, head + b"\x01" + (0x43db0019).to_bytes(8, "little") + b"\x02"))
+
+
+@common.each(arm_names())
+class Arm(common.CompatCase):
+    """qtest-aarch64 and the quick functional suite."""
+
+    def test_build(self):
+        """The build has the tests."""
+        for suite in ARM_SUITES:
+            self.assertTrue(qemusuites.names(compat.PATCHED, suite), suite)
+
+    def check_arm(self, name):
+        """One test of QEMU."""
+        judge(self, "aarch64", name)
+
+
+@common.each(pc_names())
+class Pc(common.CompatCase):
+    """Tests of the shared hot-plug code on x86."""
+
+    target = "x86_64"
+
+    def check_pc(self, name):
+        """One test of QEMU."""
+        judge(self, "x86_64", name)
+
+
+if __name__ == "__main__":
+    common.main()

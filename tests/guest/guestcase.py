@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the tests with real guests share.
+
+Environment: GUEST_QEMU names another qemu-system-aarch64 than build/patched's, GUEST_LONG=1 runs
+the tests in full length, GUEST_TIMEOUT_FACTOR stretches all timeouts.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
+
+from workbench import assets, paths, tools                      # noqa: E402
+
+tools.ensure()
+tools.activate()
+
+import pycotap                                                  # noqa: E402
+
+from workbench.guest import Config, Guest, GuestError, Refused  # noqa: E402,F401
+from workbench.guestcpu import Cpus                             # noqa: E402
+
+QEMU = Path(os.environ.get("GUEST_QEMU", paths.PATCHED / "qemu-system-aarch64"))
+LONG = os.environ.get("GUEST_LONG", "0") not in ("", "0")
+
+long_only = unittest.skipUnless(LONG, "takes long: set GUEST_LONG=1 (suite guest-long)")
+
+
+class GuestCase(unittest.TestCase):
+    """A test that boots guests; all that it starts is ended with it."""
+
+    maxDiff = None
+
+    @classmethod
+    def setUpClass(cls):
+        if not QEMU.exists():
+            raise RuntimeError(f"{QEMU} does not exist: run scripts/build first, or name another "
+                               "binary in GUEST_QEMU")
+
+    def folder(self):
+        """A temporary folder of this test. Below /tmp, because socket paths must be short."""
+        path = tempfile.mkdtemp(prefix="virt-hotplug-test-")
+        self.addCleanup(shutil.rmtree, path, ignore_errors=True)
+        return Path(path)
+
+    def disk(self):
+        """Make a disk image that can hold snapshots of the machine; returns its QEMU options."""
+        path = self.folder() / "vm.qcow2"
+        tool = QEMU.parent / "qemu-img"
+        tool = tool if tool.exists() else shutil.which("qemu-img")
+        if not tool:
+            self.skipTest(f"there is no qemu-img in {QEMU.parent} or in PATH")
+        subprocess.run([tool, "create", "-q", "-f", "qcow2", path, "1M"], check=True)
+        return ["-drive", f"if=none,id=vm,format=qcow2,file={path}"]
+
+    def config(self, kernel=assets.DEFAULT_KERNEL, firmware=assets.DEFAULT_FIRMWARE, **changes):
+        """A Config that boots the named kernel and firmware; CHANGES are fields of Config.
+
+        FIRMWARE None is none at all, which is also without ACPI.
+        """
+        fields = {"qemu": QEMU, "kernel": assets.kernel(kernel), "initrd": assets.initrd(),
+                  "firmware": assets.firmware(firmware).efi if firmware else None}
+        return Config(**{**fields, **changes})
+
+    def start(self, config=None, suffix="", **options):
+        """Start a guest and return it with its Cpus; OPTIONS are those of Guest."""
+        name = self.id().replace("__main__.", "") + suffix
+        guest = Guest(config or self.config(), name, **options)
+        self.addCleanup(guest.close)
+        return guest, Cpus(guest)
+
+    def boot(self, config=None, **options):
+        """Start a guest and wait for its shell."""
+        guest, cpus = self.start(config, **options)
+        guest.wait_ready()
+        return guest, cpus
+
+    def reset(self, guest):
+        """Reset the machine from outside and wait until the guest is up again."""
+        guest.qmp("system_reset")
+        guest.wait_ready()
+
+    def reboot(self, guest):
+        """Let the guest reboot itself."""
+        guest.console.send("reboot -f")
+        guest.wait_ready()
+
+    def assert_cpus(self, cpus, numbers):
+        """QEMU's slots and the guest's enabled and online lists all show exactly NUMBERS."""
+        numbers = frozenset(numbers)
+        view = cpus.view()
+        self.assertEqual((cpus.taken(), view.online), (numbers, numbers),
+                         f"QEMU's slots and the guest's online CPUs; the guest shows {view}")
+        if view.enabled is not None:
+            self.assertEqual(view.enabled, numbers, f"the guest shows {view}")
+
+    def assert_refused(self, pattern, function, *arguments):
+        """FUNCTION(ARGUMENTS) is refused by QEMU with a message like the regular expression."""
+        with self.assertRaisesRegex(Refused, pattern):
+            function(*arguments)
+
+
+def main():
+    """Run the tests of the calling file; results as TAP on standard output."""
+    log = pycotap.LogMode
+    unittest.main(testRunner=pycotap.TAPTestRunner(message_log=log.LogToDiagnostics,
+                                                   test_output_log=log.LogToDiagnostics))

@@ -1,0 +1,103 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+# meson: timeout=600 parallel
+"""Old and new kernels and firmware: all CPUs at boot, and hot-plug where the kernel can."""
+
+import shutil
+
+import guestcase
+from workbench import assets
+
+# Linux before 6.11 cannot use CPUs that come later, but must not be harmed by them.
+WITHOUT_HOTPLUG = ("6.1",)
+
+
+class Kernels(guestcase.GuestCase):
+
+    def check_all(self, kernel, firmware, flash=False, **changes):
+        """All CPUs of -smp are online at boot; then a CPU comes and goes; then a reset.
+
+        FLASH starts the firmware from flash drives and not with -bios.
+        """
+        if flash:
+            changes["extra"] = self.flash(firmware)
+            firmware = None
+        config = self.config(kernel, firmware, smp="4,maxcpus=8", **changes)
+        guest, cpus = self.boot(config)
+        self.assertEqual(cpus.view().online, set(range(4)), f"the guest shows {cpus.view()}")
+        if kernel in WITHOUT_HOTPLUG:
+            cpus.add(5)
+            self.assertEqual(cpus.view().online, set(range(4)))
+            cpus.work(range(4))
+            self.reset(guest)
+            # It counts the CPUs that it finds, so the one in slot 5 is its fifth.
+            self.assertEqual(cpus.view().online, set(range(5)), f"the guest shows {cpus.view()}")
+            cpus.work(range(5))
+            return
+        self.assert_cpus(cpus, range(4))
+        cpus.plug(5)
+        cpus.unplug(2)
+        cpus.work({0, 1, 3, 5})
+        self.reset(guest)
+        self.assert_cpus(cpus, {0, 1, 3, 5})
+        cpus.plug(2)
+        cpus.unplug(5)
+        self.assert_cpus(cpus, range(4))
+
+    def flash(self, firmware):
+        """Options for FIRMWARE in two flash drives, as libvirt starts it."""
+        files = assets.firmware(firmware)
+        variables = self.folder() / "vars.fd"
+        shutil.copyfile(files.vars, variables)
+        return ["-drive", f"if=pflash,format=raw,readonly=on,file={files.code}",
+                "-drive", f"if=pflash,format=raw,file={variables}"]
+
+    def test_6_1_with_2022_11(self):
+        self.check_all("6.1", "2022.11")
+
+    def test_6_12_with_2022_11(self):
+        self.check_all("6.12", "2022.11")
+
+    def test_7_with_2025_02_in_flash(self):
+        self.check_all("7", "2025.02", flash=True, cpu="max,pauth-impdef=on")
+
+    @guestcase.long_only
+    def test_6_1_with_2025_02(self):
+        self.check_all("6.1", "2025.02", cpu="cortex-a57")
+
+    @guestcase.long_only
+    def test_6_12_with_2025_02(self):
+        self.check_all("6.12", "2025.02", cpu="cortex-a57")
+
+    @guestcase.long_only
+    def test_6_12_with_2025_02_in_flash(self):
+        self.check_all("6.12", "2025.02", flash=True, cpu="max,pauth-impdef=on")
+
+    @guestcase.long_only
+    def test_6_12_with_2022_11_in_flash(self):
+        self.check_all("6.12", "2022.11", flash=True)
+
+    @guestcase.long_only
+    def test_7_with_2022_11(self):
+        self.check_all("7", "2022.11")
+
+    @guestcase.long_only
+    def test_7_with_2025_02(self):
+        self.check_all("7", "2025.02", cpu="cortex-a57")
+
+    def test_without_acpi(self):
+        """Without firmware there is no hot-plug; the guest starts as ever, device_add says why."""
+        guest, cpus = self.boot(self.config(firmware=None, append="quiet harness acpi=off"))
+        self.assertEqual(cpus.view().online, {0, 1})
+
+    def test_gic_version_2(self):
+        """So with GICv2."""
+        guest, cpus = self.boot(self.config(machine="virt,gic-version=2"))
+        self.assertEqual(cpus.view().online, {0, 1})
+        with self.assertRaisesRegex(guestcase.Refused, "(?i)gic"):
+            guest.qmp("device_add", {"driver": "neoverse-n1-arm-cpu", "id": "cpu2", "core-id": 2,
+                                     "cluster-id": 0, "socket-id": 0, "thread-id": 0})
+
+
+if __name__ == "__main__":
+    guestcase.main()

@@ -1,0 +1,136 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+# meson: timeout=900
+"""CPUs come and go in a running Linux guest."""
+
+import random
+
+import guestcase
+
+# What the guest reports through _OST, see the ACPI specification: the event and its outcome.
+DEVICE_CHECK = 1
+EJECT_REQUEST = 3
+SUCCESS = 0
+
+
+class Plug(guestcase.GuestCase):
+
+    def test_demo_steps(self):
+        """Eight CPUs one by one, work on all, and back; each step seen by QEMU and the guest."""
+        guest, cpus = self.boot()
+        self.assertEqual(len(cpus.slots()), 8)
+        self.assert_cpus(cpus, range(2))
+        threads = guest.process.threads()
+        for number in range(2, 8):
+            cpus.plug(number)
+            self.assert_cpus(cpus, range(number + 1))
+            self.assert_status(guest, number, DEVICE_CHECK)
+        running = guest.qmp("query-cpus-fast")
+        self.assertEqual(len({cpu["thread-id"] for cpu in running}), 8)
+        self.assertEqual([cpu["qom-path"] for cpu in running if cpu["cpu-index"] == 5],
+                         ["/machine/peripheral/cpu5"])
+        cpus.work(range(8))
+        for number in range(7, 1, -1):
+            cpus.unplug(number)
+            self.assert_cpus(cpus, range(number))
+            self.assert_status(guest, number, EJECT_REQUEST)
+        self.assertLessEqual(guest.process.threads(), threads)
+        self.assertEqual(guest.run("dmesg | grep -E 'Oops|BUG|WARNING|rcu.*stall'")[1], "")
+
+    def assert_status(self, guest, number, source):
+        # The slot of the event is decimal text. Linux may report that an eject is in progress
+        # before it reports the outcome.
+        def outcome():
+            for found in guest.events("ACPI_DEVICE_OST"):
+                info = found["data"]["info"]
+                if (info["slot-type"], info["slot"], info["source"], info["status"]) == (
+                        "CPU", str(number), source, SUCCESS):
+                    return True
+            return False
+        guest.wait_for(outcome, f"ACPI_DEVICE_OST for CPU {number}, event {source}, success")
+
+    def test_any_order(self):
+        """Slots are filled and freed in any order, more often than there are slots."""
+        guest, cpus = self.boot()
+        order = random.Random(1)
+        there = {0, 1}
+        for _ in range(24):
+            number = order.randrange(2, 8)
+            if number in there:
+                cpus.unplug(number)
+                there.remove(number)
+            else:
+                cpus.plug(number, f"name-{order.randrange(10**6)}")
+                there.add(number)
+            self.assert_cpus(cpus, there)
+        cpus.work(there)
+
+    def test_cpus_of_smp(self):
+        """Those of -smp go and come too, all but the boot CPU."""
+        guest, cpus = self.boot(self.config(smp="4,maxcpus=6"))
+        self.assert_cpus(cpus, range(4))
+        self.assert_refused("boot", cpus.delete, 0)
+        for number in (2, 1, 3):
+            cpus.unplug(number)
+        self.assert_cpus(cpus, {0})
+        for number in (3, 1, 5, 2, 4):
+            cpus.plug(number)
+        self.assert_cpus(cpus, range(6))
+        cpus.work(range(6))
+        cpus.unplug(1)
+        self.assert_cpus(cpus, {0, 2, 3, 4, 5})
+
+    def test_before_boot(self):
+        """A CPU added with -S is online at boot, and its first removal works."""
+        guest, cpus = self.start(paused=True)
+        cpus.add(2)
+        cpus.add(5)
+        guest.qmp("cont")
+        guest.wait_ready()
+        self.assert_cpus(cpus, {0, 1, 2, 5})
+        cpus.unplug(2)
+        cpus.unplug(5)
+        cpus.plug(2)
+        self.assert_cpus(cpus, range(3))
+
+    def test_added_and_removed_before_boot(self):
+        """What was removed again before the guest started is not there."""
+        guest, cpus = self.start(paused=True)
+        cpus.add(3)
+        cpus.add(4)
+        handle = cpus.delete(3)
+        guest.qmp("cont")
+        guest.wait_ready()
+        if 3 in cpus.taken():
+            # The request waits for a guest that can answer.
+            cpus.wait_deleted(handle)
+        cpus.wait_view("CPU 3 gone", enabled={0, 1, 4}, online={0, 1, 4})
+
+    def test_device_option(self):
+        """-device does what device_add does, before the guest starts."""
+        guest, cpus = self.start(paused=True)
+        options = ["-device", cpus.option(3), "-device", cpus.option(6)]
+        guest.close()
+        guest, cpus = self.boot(self.config(extra=options))
+        self.assert_cpus(cpus, {0, 1, 3, 6})
+        cpus.unplug(3)
+        cpus.plug(2)
+        self.assert_cpus(cpus, {0, 1, 2, 6})
+        self.reset(guest)
+        self.assert_cpus(cpus, {0, 1, 2, 6})
+
+    def test_plugin(self):
+        """With a TCG plugin loaded, more threads come and go than there are slots."""
+        plugins = sorted((guestcase.QEMU.parent / "contrib/plugins").glob("libhowvec.so"))
+        if not plugins:
+            self.skipTest(f"no TCG plugin is built in {guestcase.QEMU.parent}/contrib/plugins")
+        guest, cpus = self.boot(self.config(smp="1,maxcpus=2", extra=["-plugin", plugins[0]]))
+        for _ in range(6):
+            cpus.plug(1)
+            cpus.work({0, 1}, 200)
+            cpus.unplug(1)
+        self.assert_cpus(cpus, {0})
+
+
+if __name__ == "__main__":
+    guestcase.main()

@@ -1,0 +1,183 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+# meson: timeout=600 parallel
+"""Requests at odd moments: the guest refuses, stops, restarts, is saved, or is asked twice."""
+
+import random
+import time
+
+import guestcase
+from workbench.guestcpu import SYSFS
+
+
+class Refusal(guestcase.GuestCase):
+
+    def test_guest_refuses(self):
+        """Linux keeps its last online CPU, and QEMU says so at once; later removal works."""
+        guest, cpus = self.boot()
+        guest.check(f"echo 0 > {SYSFS}/cpu0/online")
+        cpus.plug(2)
+        guest.check(f"echo 0 > {SYSFS}/cpu1/online")
+        guest.events()
+        start = time.monotonic()
+        handle = cpus.delete(2)
+        event = guest.event(("DEVICE_UNPLUG_GUEST_ERROR", "DEVICE_DELETED"))
+        self.assertEqual(event["event"], "DEVICE_UNPLUG_GUEST_ERROR")
+        self.assertEqual(event["data"]["device"], handle)
+        # libvirt gives up after five seconds.
+        self.assertLess(time.monotonic() - start, 5)
+        self.assertEqual(cpus.taken(), {0, 1, 2})
+        cpus.wait_view("CPU 2 still works", online={2})
+        guest.check(f"echo 1 > {SYSFS}/cpu1/online")
+        guest.check(f"echo 1 > {SYSFS}/cpu0/online")
+        cpus.unplug(2)
+        self.assert_cpus(cpus, {0, 1})
+
+    def test_guest_refuses_cpu_of_smp(self):
+        """The same for a CPU that has no id, which is named by its path."""
+        guest, cpus = self.boot()
+        guest.check(f"echo 0 > {SYSFS}/cpu0/online")
+        handle = cpus.delete(1)
+        event = guest.event(("DEVICE_UNPLUG_GUEST_ERROR", "DEVICE_DELETED"))
+        self.assertEqual(event["event"], "DEVICE_UNPLUG_GUEST_ERROR")
+        self.assertEqual(event["data"]["path"], handle)
+        guest.check(f"echo 1 > {SYSFS}/cpu0/online")
+        cpus.unplug(1)
+        self.assert_cpus(cpus, {0})
+
+    def test_taken_and_unknown(self):
+        """A taken slot and the boot CPU's removal are refused, and nothing has changed."""
+        guest, cpus = self.boot()
+        cpus.plug(2)
+        self.assert_refused("cpu3|exist|taken|already", cpus.add, 2, "cpu3")
+        self.assert_refused("Duplicate|duplicate|exist", cpus.add, 3, "cpu2")
+        self.assert_refused("not found", guest.qmp, "device_del", {"id": "cpu7"})
+        self.assert_refused("boot", cpus.delete, 0)
+        self.assert_cpus(cpus, range(3))
+        cpus.unplug(2)
+
+
+class Moments(guestcase.GuestCase):
+
+    def test_stopped(self):
+        """Suspend, device_del, resume ends in a removal, every time; device_add likewise."""
+        guest, cpus = self.boot()
+        for _ in range(3):
+            guest.qmp("stop")
+            cpus.add(2)
+            guest.qmp("cont")
+            cpus.wait_enabled(2)
+            cpus.bring_online(2)
+            self.assert_cpus(cpus, range(3))
+            guest.qmp("stop")
+            handle = cpus.delete(2)
+            time.sleep(0.1)
+            self.assertIn(2, cpus.taken())
+            guest.qmp("cont")
+            cpus.wait_deleted(handle)
+            cpus.wait_view("CPU 2 gone", enabled={0, 1}, online={0, 1})
+
+    def test_twice(self):
+        """A second device_del while the first is not answered does no harm."""
+        guest, cpus = self.boot()
+        cpus.plug(2)
+        guest.qmp("stop")
+        handle = cpus.delete(2)
+        try:
+            cpus.delete(2)
+        except guestcase.Refused as error:
+            self.assertRegex(str(error), "already|unplug")
+        guest.qmp("cont")
+        cpus.wait_deleted(handle)
+        cpus.wait_view("CPU 2 gone", enabled={0, 1}, online={0, 1})
+        cpus.plug(2)
+        self.assert_cpus(cpus, range(3))
+
+    def test_reset_before_answer(self):
+        """device_del, then a reset before the guest could answer: a clear state, and it works."""
+        guest, cpus = self.boot()
+        cpus.plug(2)
+        guest.qmp("stop")
+        handle = cpus.delete(2)
+        guest.qmp("system_reset")
+        guest.qmp("cont")
+        guest.wait_ready()
+        # Either the request did not survive the reset, or the new kernel answers it.
+        time.sleep(1)
+        if 2 in cpus.taken():
+            self.assert_cpus(cpus, range(3))
+            guest.events()
+            cpus.unplug(2)
+        else:
+            cpus.wait_view("CPU 2 gone", enabled={0, 1}, online={0, 1})
+        cpus.plug(2)
+        cpus.plug(3)
+        self.assert_cpus(cpus, range(4))
+        self.assertTrue(handle)
+
+    def test_add_and_remove_at_once(self):
+        """Requests that come faster than the guest can answer: the last word counts."""
+        guest, cpus = self.boot()
+        for number in range(2, 8):
+            cpus.add(number)
+        handles = [cpus.delete(number) for number in range(2, 8, 2)]
+        for handle in handles:
+            cpus.wait_deleted(handle)
+        for number in range(3, 8, 2):
+            cpus.wait_enabled(number)
+            cpus.bring_online(number)
+        self.assert_cpus(cpus, {0, 1, 3, 5, 7})
+        cpus.work({0, 1, 3, 5, 7})
+
+    def test_everything_at_once(self):
+        """A random run of requests, stops, resets and snapshots ends in a sound guest."""
+        guest, cpus = self.boot(self.config(extra=self.disk(), memory="256M"))
+        order = random.Random(7)
+        actions = ["add", "add", "add", "delete", "delete", "stop", "cont", "reset", "save"]
+        for _ in range(120 if guestcase.LONG else 40):
+            action = order.choice(actions)
+            number = order.randrange(1, 8)
+            try:
+                if action == "add":
+                    cpus.add(number)
+                elif action == "delete" and number in cpus.taken():
+                    cpus.delete(number)
+                elif action == "reset":
+                    guest.qmp("system_reset")
+                elif action in ("stop", "cont"):
+                    guest.qmp(action)
+                elif action == "save":
+                    self.assertEqual(guest.hmp("savevm one"), "")
+            except guestcase.Refused as error:
+                # Taken slots and second requests; the process itself must live on.
+                self.assertRegex(str(error), "exist|taken|already|Duplicate|unplug|progress")
+            time.sleep(order.random() * 0.15)
+        guest.qmp("cont")
+        guest.qmp("system_reset")
+        # Those that ran until then may have left their sign on the console.
+        guest.wait_for(lambda: self.settled(guest, cpus), "the guest is up after the last reset",
+                       90)
+        for number in cpus.taken() - cpus.view().online:
+            cpus.bring_online(number)
+        self.assert_cpus(cpus, cpus.taken())
+        for number in sorted(cpus.taken() - {0}):
+            cpus.unplug(number)
+        cpus.plug(4)
+        self.assert_cpus(cpus, {0, 4})
+
+    def settled(self, guest, cpus):
+        """True when the shell answers and neither QEMU nor the guest change any more."""
+        try:
+            guest.wait_ready(15)
+        except guestcase.GuestError:
+            pass
+        try:
+            first = cpus.taken(), cpus.view()
+            time.sleep(1)
+            return first == (cpus.taken(), cpus.view()) and first[0] == first[1].enabled
+        except guestcase.GuestError:
+            return False
+
+
+if __name__ == "__main__":
+    guestcase.main()

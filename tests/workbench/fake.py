@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A copy of the workbench with a tiny QEMU, for tests that take no time and no network."""
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import unittest
+from pathlib import Path
+
+TOP = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(TOP / "scripts"))
+
+from workbench import tools                                     # noqa: E402
+
+tools.activate()
+
+import pycotap                                                  # noqa: E402
+
+PINNED = "qemu_11.1.1+ds.orig.tar.xz"
+NOWHERE = "http://127.0.0.1:9"      # the discard port: refused at once
+FILES = {
+    "VERSION": "11.1.1\n",
+    "configure": "#!/bin/sh\n",
+    ".gitignore": "*.o\nshipped\n",
+    "shipped": "hidden by QEMU's own .gitignore\n",
+    "MAINTAINERS": "Fake board\nF: hw/arm/board*.c\nF: docs/board/\n\nThe rest\nF: *\nF: */\n",
+    "hw/arm/virt.c": "".join(f"line {n}\n" for n in range(1, 41)),
+    "hw/arm/meson.build": "files('virt.c')\n",
+    "pc-bios/meson.build": "fds = [\n  'edk2-arm-code.fd',\n  'edk2-x86_64-code.fd',\n]\n",
+}
+MESSAGE = "The body says why.\n"
+
+
+def tarball(path, changes=None, files=None):
+    """Write a source tarball: FILES, changed by {path: text or None for absent}."""
+    content = {**(files or FILES), **(changes or {})}
+    version = content["VERSION"].strip()
+    with tarfile.open(path, "w:xz") as tar:
+        for name, text in sorted(content.items()):
+            if text is None:
+                continue
+            entry = tarfile.TarInfo(f"qemu-{version}/{name}")
+            entry.size = len(text.encode())
+            entry.mode = 0o755 if name == "configure" else 0o644
+            tar.addfile(entry, io.BytesIO(text.encode()))
+    return path
+
+
+def sha256(path):
+    """SHA-256 of a file."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+class WorkbenchCase(unittest.TestCase):
+    """A fresh workbench in self.top; its base source is the pinned file in self.source."""
+
+    maxDiff = None
+
+    def setUp(self):
+        self.root = Path(tempfile.mkdtemp(prefix="workbench-test-"))
+        self.addCleanup(shutil.rmtree, self.root, ignore_errors=True)
+        self.home = self.root / "home"
+        self.home.mkdir()
+        self.source = self.root / "source"
+        self.source.mkdir()
+        tarball(self.source / PINNED)
+        self.top = self.make_top("top")
+        self.qemu = self.top / "build/qemu"
+
+    def make_top(self, name, patches_of=None):
+        """Another copy of the workbench; patches and mirror like those of the top given."""
+        top = self.root / name
+        shutil.copytree(TOP / "scripts", top / "scripts",
+                        ignore=shutil.ignore_patterns("__pycache__"))
+        (top / "patches").mkdir()
+        (top / "patches/series").touch()
+        (top / "patches/cover-letter.md").write_text("# Fake things\n\nA letter.\n")
+        pins = json.loads((TOP / "upstream.json").read_text())
+        pins.update(tarballs={PINNED: sha256(self.source / PINNED), "qemu-11.1.1.tar.xz": None},
+                    trees={}, release_url=f"{NOWHERE}/qemu-11.1.1.tar.xz")
+        (top / "upstream.json").write_text(json.dumps(pins))
+        if patches_of:
+            for entry in patches_of.iterdir():
+                if entry.name not in ("build", "scripts", "upstream.json"):
+                    shutil.copytree(entry, top / entry.name, dirs_exist_ok=True)
+        return top
+
+    def environment(self, **extra):
+        """Environment of commands: no home, no cache, no network."""
+        env = {k: v for k, v in os.environ.items()
+               if not k.startswith("GIT_") and k not in ("XDG_CACHE_HOME", "QEMU_BASE_SOURCE")}
+        env.update(HOME=str(self.home), DEBIAN_MIRROR=NOWHERE, no_proxy="*",
+                   XDG_CACHE_HOME=str(self.home / ".cache"))
+        env.update(extra)
+        return env
+
+    def series(self, *args, status=0, top=None, **env):
+        """Run scripts/series; returns all its output. Fails the test on another exit status."""
+        done = subprocess.run([str((top or self.top) / "scripts/series"), *map(str, args)],
+                              env=self.environment(**env), stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True, timeout=60, check=False)
+        self.assertEqual(done.returncode, status, f"scripts/series {args}:\n{done.stdout}")
+        self.assertNotIn("Traceback", done.stdout)
+        return done.stdout
+
+    def setup_series(self, top=None, **env):
+        """scripts/series setup with the pinned source."""
+        return self.series("setup", "--source", self.source, top=top, **env)
+
+    def git(self, *args, top=None):
+        """Run git in build/qemu with the identity that setup gave it; returns the output."""
+        env = self.environment(GIT_CONFIG_GLOBAL="/dev/null", GIT_CONFIG_SYSTEM="/dev/null")
+        done = subprocess.run(["git", *args], cwd=(top or self.top) / "build/qemu", env=env,
+                              capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    def commit(self, subject, changes, body=MESSAGE):
+        """Commit {path: text, bytes or None to delete} in build/qemu."""
+        for path, content in changes.items():
+            file = self.qemu / path
+            if content is None:
+                file.unlink()
+                continue
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(content if isinstance(content, bytes) else content.encode())
+        self.git("add", "-Af", "--", *changes)
+        self.git("commit", "-q", "-m", subject, "-m", body)
+
+    def two_patches(self):
+        """Set up, commit a typical small series and export it."""
+        self.setup_series()
+        text = FILES["hw/arm/virt.c"]
+        self.commit("hw/arm: add a board", {
+            "hw/arm/board.c": "/* SPDX-License-Identifier: GPL-2.0-or-later */\nint a;\n",
+            "hw/arm/virt.c": text.replace("line 5\n", "line five\n")})
+        self.commit("docs: describe the board", {
+            "docs/board/board.rst": ".. SPDX-License-Identifier: GPL-2.0-or-later\n\nBoard\n",
+            "hw/arm/virt.c": text.replace("line 5\n", "line five\n").replace(
+                "line 30\n", "line thirty\n")})
+        self.series("export")
+
+    def patches(self, top=None):
+        """{name: bytes} of patches/."""
+        folder = (top or self.top) / "patches"
+        return {f.name: f.read_bytes() for f in sorted(folder.iterdir())}
+
+
+def main():
+    """Run the tests of the calling file; TAP on standard output."""
+    unittest.main(testRunner=pycotap.TAPTestRunner(
+        test_output_log=pycotap.LogMode.LogToDiagnostics))

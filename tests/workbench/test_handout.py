@@ -1,0 +1,109 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+# meson: timeout=240 parallel
+"""Handing out: mails for qemu-devel, patches for distribution packages."""
+
+import shutil
+import subprocess
+import unittest
+
+import fake
+
+ME = ("--name", "Jürgen Tester", "--email", "jt@example.org")
+BLOB = bytes(range(256)) * 4
+
+
+class Submit(fake.WorkbenchCase):
+
+    def test_mails(self):
+        """Name, sign-off, numbers and threading; the stored patches stay without."""
+        self.two_patches()
+        before = self.patches()
+        commit = "0123456789abcdef" * 2 + "01234567"
+        self.series("submit", *ME, "--version", 2, "--rfc", "--base-commit", commit)
+        mails = sorted((self.top / "build/submit").iterdir())
+        self.assertEqual([m.name[:8] for m in mails], ["v2-0000-", "v2-0001-", "v2-0002-"])
+        cover = mails[0].read_text()
+        self.assertIn("[RFC PATCH v2 0/2] Fake things\n", cover)
+        self.assertIn("\nA letter.\n", cover)
+        self.assertTrue(cover.endswith(f"base-commit: {commit}\n"))
+        for mail in mails[1:]:
+            self.assertIn("Signed-off-by: Jürgen Tester <jt@example.org>\n", mail.read_text())
+            self.assertIn("In-Reply-To: ", mail.read_text())
+            self.assertNotIn(".invalid", mail.read_text())
+        self.assertEqual(self.patches(), before)
+        out = self.git("log", "--format=%an", "series")
+        self.assertNotIn("Tester", out)
+        # They apply on the base as mails do, and give the same tree.
+        tree = self.root / "applied"
+        self.git("worktree", "add", "-q", "--detach", str(tree), "base")
+        subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=b", "am", "-q",
+                        *map(str, mails[1:])], cwd=tree, check=True, env=self.environment())
+        done = subprocess.run(["git", "log", "-1", "--format=%an %T"], cwd=tree, check=True,
+                              capture_output=True, text=True, env=self.environment())
+        self.assertEqual(done.stdout.strip(),
+                         "Jürgen Tester " + self.git("rev-parse", "series^{tree}"))
+
+    def test_refusals(self):
+        """No identity, no person, an incomplete base, a folder with other things."""
+        self.two_patches()
+        self.series("submit", status=2)
+        self.assertIn("not the name of a person", self.series(
+            "submit", "--name", "qemu-virt-hotplug", "--email", "a@b.org", status=1))
+        self.assertIn("not a mail address", self.series(
+            "submit", "--name", "A B", "--email", "noreply@x.invalid", status=1))
+        self.assertIn("full commit id", self.series(
+            "submit", *ME, "--base-commit", "v11.1.1", status=1))
+        self.assertIn("other files", self.series(
+            "submit", *ME, "--output", self.source, status=1))
+        self.assertTrue((self.source / fake.PINNED).exists())
+
+
+class Package(fake.WorkbenchCase):
+
+    def make(self):
+        """A series with text, binary-only and mixed patches."""
+        self.two_patches()
+        self.commit("tests: blobs", {"tests/data/acpi/X": BLOB})
+        self.commit("tests: mixed", {"tests/data/acpi/X": BLOB[::-1],
+                                     "hw/arm/meson.build": "files('virt.c', 'board.c')\n"})
+        self.series("export")
+
+    @unittest.skipUnless(shutil.which("patch"), "patch is not installed")
+    def test_apply_with_patch(self):
+        """In quilt's order, with patch(1), all but the binary files come out right."""
+        self.make()
+        out = self.series("package")
+        self.assertIn("1 patches have only binary parts", out)
+        folder = self.top / "build/package"
+        shutil.unpack_archive(self.source / fake.PINNED, self.root / "plain")
+        tree = self.root / "plain/qemu-11.1.1"
+        for line in (folder / "debian/patches/series").read_text().splitlines():
+            subprocess.run(["patch", "-p1", "-F0", "-s", "-i", folder / "debian/patches" / line],
+                           cwd=tree, check=True)
+        self.assertFalse((tree / "tests").exists())
+        shutil.copytree(folder / "files", tree, dirs_exist_ok=True)
+        for path in self.git("ls-files").splitlines():
+            self.assertEqual((tree / path).read_bytes(), (self.qemu / path).read_bytes(), path)
+
+    def test_rpm(self):
+        """PatchN lines from the number that was asked for, each for a file that is there."""
+        self.make()
+        self.series("package", "--first", 100)
+        rpm = self.top / "build/package/rpm"
+        lines = (rpm / "patches.inc").read_text().splitlines()[1:]
+        self.assertEqual([line.split(":")[0] for line in lines],
+                         ["Patch100", "Patch101", "Patch102"])
+        for line in lines:
+            self.assertTrue((rpm / line.split(": ")[1]).is_file())
+
+    def test_twice_and_elsewhere(self):
+        """A second run replaces the first; a folder with other things is left alone."""
+        self.make()
+        self.series("package")
+        self.series("package")
+        self.assertIn("other files", self.series("package", "--output", self.source, status=1))
+
+
+if __name__ == "__main__":
+    fake.main()

@@ -1,0 +1,179 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+# meson: timeout=120 parallel
+"""Running commands, missing packages, finding tests and counting their results."""
+
+import contextlib
+import errno
+import io
+import tempfile
+import time
+import unittest
+from pathlib import Path
+from unittest import mock
+
+import fake
+from workbench import host, report, testlist, testrun
+
+
+class Report(unittest.TestCase):
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.log = Path(folder.name) / "log"
+
+    def quiet(self, function, *args, **kwargs):
+        """Call with standard error caught; returns (result, text)."""
+        with contextlib.redirect_stderr(io.StringIO()) as err:
+            result = function(*args, **kwargs)
+        return result, err.getvalue()
+
+    def test_failure_shows_the_end_of_the_log(self):
+        """The message has the step, the status, the last lines and the remedy."""
+        with self.assertRaises(report.WorkbenchError) as caught:
+            report.run(["sh", "-c", "echo first; echo last; exit 3"], what="Trying",
+                       log=self.log, remedy="Do this.")
+        for word in ("Trying failed (exit status 3)", "last", str(self.log), "Do this."):
+            self.assertIn(word, str(caught.exception))
+
+    def test_full_disk(self):
+        """A full disk in a program's output, or in our own, is said in plain words."""
+        with self.assertRaisesRegex(report.WorkbenchError, "The disk is full"):
+            report.run(["sh", "-c", "echo 'x: No space left on device' >&2; exit 1"],
+                       what="Trying", log=self.log)
+
+        def full():
+            raise OSError(errno.ENOSPC, "No space left on device")
+        with self.assertRaises(SystemExit) as caught:
+            self.quiet(report.main, full)
+        self.assertEqual(caught.exception.code, 1)
+        with self.assertRaisesRegex(report.WorkbenchError, "Free some space"):
+            report.need_space(self.log.parent / "not/there/yet", 1e9, "Building")
+
+    def test_heartbeat(self):
+        """Without a terminal a long step says that it is alive, with its newest progress."""
+        with mock.patch.object(report, "HEARTBEAT", 0.2):
+            _, text = self.quiet(report.run, ["sh", "-c", "echo '[1/9] x'; sleep 0.7"],
+                                 what="Building", log=self.log,
+                                 parse=lambda line: line[:5] if line[:1] == "[" else None)
+        self.assertIn("Building [1/9]", text)
+        self.assertNotIn("\r", text)
+
+    def test_children_end_with_an_interrupt(self):
+        """What a command started does not outlive an interrupt."""
+        pid_file = self.log.with_name("pid")
+
+        def interrupt(line):
+            if line == "go":
+                raise KeyboardInterrupt
+        with self.assertRaises(KeyboardInterrupt):
+            self.quiet(report.run, ["sh", "-c", f"sleep 100 & echo $! > {pid_file}; "
+                                    "echo go; wait"], what="x", log=self.log, parse=interrupt)
+        pid = pid_file.read_text().strip()
+        for _ in range(50):
+            stat = Path(f"/proc/{pid}/stat")
+            if not stat.exists() or stat.read_text().split()[2] == "Z":
+                return
+            time.sleep(0.1)
+        self.fail("the child still runs")
+
+    def test_command_that_is_not_there(self):
+        """It is named."""
+        with self.assertRaisesRegex(report.WorkbenchError, "nonexistent-command"):
+            report.run(["nonexistent-command"], what="Trying", log=self.log)
+
+
+class Host(unittest.TestCase):
+
+    def test_exact_command(self):
+        """Without root, the command to run is printed and nothing is installed."""
+        need = host.Need("no-such-command", "the-package", "fedora-package")
+        with mock.patch.dict(host.NEEDS, series=(need,)), \
+                mock.patch.object(host, "_become_root", return_value=None), \
+                mock.patch("shutil.which", lambda name: "/x" if name == "apt-get" else None), \
+                self.assertRaises(host.WorkbenchError) as caught:
+            host.require("series")
+        self.assertIn("sudo apt-get install -y --no-install-recommends the-package",
+                      str(caught.exception))
+        self.assertIn("no-such-command", str(caught.exception))
+
+    def test_other_distribution(self):
+        """Without apt the packages of Fedora are named."""
+        need = host.Need("no-such-command", "the-package", "fedora-package")
+        with mock.patch.dict(host.NEEDS, series=(need,)), \
+                mock.patch("shutil.which", return_value=None), \
+                self.assertRaisesRegex(host.WorkbenchError, "dnf install fedora-package"):
+            host.require("series")
+
+
+class TestLists(unittest.TestCase):
+
+    def test_comments(self):
+        """Suite, timeout and parallelism come from comments; a suite may have a long form."""
+        with tempfile.TemporaryDirectory() as top:
+            for name, text in (("guest/test_a.py", "# meson: timeout=7\n"),
+                               ("other/test_b.py", "# meson: suite=x parallel\n"),
+                               ("other/helper.py", "")):
+                path = Path(top, "tests", name)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(text)
+            found = {(t.suite, t.name, t.timeout, t.parallel, t.variable)
+                     for t in testlist.discover(top)}
+            self.assertEqual(found, {
+                ("guest", "a", 7, False, ""),
+                ("guest-long", "a", 7 * testlist.LONG_FACTOR, False, "GUEST_LONG"),
+                ("x", "b", testlist.DEFAULT_TIMEOUT, True, "")})
+            Path(top, "tests/other/test_b.py").write_text("# meson: timeuot=3\n")
+            with self.assertRaisesRegex(ValueError, "timeuot"):
+                testlist.discover(top)
+
+
+class Counting(unittest.TestCase):
+
+    TAP = ("TAP version 13\n1..5\nok 1 one\nnot ok 2 two\nok 3 three # SKIP no kernel\n"
+           "ok 4 - four\nnot ok 5 five # TODO later\n# ok 6 not a result\n")
+
+    def outcomes(self, result, text):
+        """(name, outcome, reason) of the cases."""
+        return [tuple(c)[1:] for c in testrun.cases_of("t", result, text, text)]
+
+    def test_tap(self):
+        """Each line is a case; reasons of skips are kept."""
+        self.assertEqual(self.outcomes("FAIL", self.TAP), [
+            ("one", "pass", ""), ("two", "fail", ""), ("three", "skip", "no kernel"),
+            ("four", "pass", "")])
+
+    def test_broken_off(self):
+        """A test that hung, or died after good cases, is a failure."""
+        self.assertEqual(self.outcomes("TIMEOUT", "1..2\nok 1 one\n")[-1],
+                         ("all", "fail", "timed out"))
+        self.assertEqual(self.outcomes("ERROR", "1..2\nok 1 one\n")[-1][1], "fail")
+
+    def test_skipped_as_a_whole(self):
+        """A plan of zero, and exit status 77."""
+        self.assertEqual(self.outcomes("SKIP", "1..0 # SKIP no KVM\n"),
+                         [("all", "skip", "no KVM")])
+        self.assertEqual(self.outcomes("SKIP", "there is no KVM\n"),
+                         [("all", "skip", "there is no KVM")])
+
+    def test_without_tap(self):
+        """A plain command is one case."""
+        self.assertEqual(self.outcomes("OK", "fine\n"), [("all", "pass", "")])
+        self.assertEqual(self.outcomes("FAIL", "bad\n"), [("all", "fail", "FAIL")])
+
+    def test_summary(self):
+        """The last line has the counts; the status tells of failures and of nothing at all."""
+        case = testrun.Case
+        for cases, line, status in (
+                ([case("t", "a", "pass", ""), case("t", "b", "skip", "why")],
+                 "1 passed, 0 failed, 1 skipped", 0),
+                ([case("t", "a", "fail", "")], "0 passed, 1 failed, 0 skipped", 1),
+                ([], "0 passed, 0 failed, 0 skipped", 1)):
+            with contextlib.redirect_stdout(io.StringIO()) as out:
+                self.assertEqual(testrun.summary(cases, {}), status)
+            self.assertEqual(out.getvalue().splitlines()[-1], line)
+
+
+if __name__ == "__main__":
+    fake.main()
