@@ -7,8 +7,6 @@ DEBIAN_MIRROR in the environment). Signatures of the lists are verified by apt w
 Debian keyring, and each download against the hash in the lists.
 """
 
-import contextlib
-import fcntl
 import functools
 import os
 import re
@@ -19,7 +17,7 @@ import urllib.parse
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import paths
+from . import lock, paths
 from .report import WorkbenchError, info, run, tail
 
 HELPER = "/usr/lib/apt/apt-helper"
@@ -191,7 +189,6 @@ class _Gone(WorkbenchError):
     """A file that the lists name could not be had."""
 
 
-@contextlib.contextmanager
 def _locked():
     """One user of the private root at a time; makes the root."""
     if not available():
@@ -201,13 +198,7 @@ def _locked():
     for folder in ("lists/partial", "state", "archives"):
         (paths.APT / folder).mkdir(parents=True, exist_ok=True)
     (paths.APT / "status").touch()
-    with open(paths.APT / "lock", "w", encoding="ascii") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            info("waiting for another run to finish its downloads")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+    return lock.held(paths.APT / "lock", "waiting for another run to finish its downloads")
 
 
 def _mirror():

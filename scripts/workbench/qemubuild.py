@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Configuring and building QEMU: the patched tree, the pristine one, and any other."""
 
-import contextlib
-import fcntl
 import json
 import os
 import re
@@ -10,8 +8,8 @@ import shlex
 import shutil
 import subprocess
 
-from . import host, paths, report, tools, tree
-from .report import WorkbenchError, info, run, step
+from . import host, lock, paths, report, tools, tree
+from .report import WorkbenchError, run, step
 
 OPTIONS = (
     f"--python={tools.PYTHON}",
@@ -82,21 +80,10 @@ def configure_and_make(source, folder, targets=None, name=None):
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / BINARY).exists():
         report.need_space(folder, SPACE, "Building QEMU")
-    with _locked(folder):
+    # Two ninjas in one folder would undo each other's work.
+    with lock.held(folder / ".workbench.lock", f"waiting for another build in {folder}"):
         _configure(source, folder, name)
         _make(folder, targets, name)
-
-
-@contextlib.contextmanager
-def _locked(folder):
-    """Two ninjas in one folder would undo each other's work."""
-    with open(folder / ".workbench.lock", "w", encoding="ascii") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            info(f"waiting for another build in {folder}")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _configure(source, folder, name):

@@ -2,11 +2,10 @@
 """build/qemu: the git repository with the base (tag) and the series (branch), and its worktrees."""
 
 import contextlib
-import fcntl
 import os
 import shutil
 
-from . import git, patches, paths, source
+from . import git, lock, patches, paths, source
 from .report import WorkbenchError, info, step
 
 # Full names: a user may have branches of any name.
@@ -59,17 +58,11 @@ def in_progress():
     return ""
 
 
-@contextlib.contextmanager
 def locked():
     """One process at a time may change build/qemu."""
     paths.BUILD.mkdir(exist_ok=True)
-    with open(paths.BUILD / ".qemu.lock", "w", encoding="ascii") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            info("waiting for another run that works on build/qemu")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+    return lock.held(paths.BUILD / ".qemu.lock",
+                     "waiting for another run that works on build/qemu")
 
 
 def setup(given=None, discard=False, network=True):
