@@ -108,12 +108,12 @@ def fetch(specs):
     with _locked():
         _update({(suite, spec.arch) for spec in specs for suite in spec.suites})
         try:
-            return [_get(_find(spec)) for spec in specs]
+            return [_get(offer) for offer in _find(specs)]
         except _Gone:
             # The archive has moved on since the lists were loaded.
             _update({(suite, spec.arch) for spec in specs for suite in spec.suites}, force=True)
             try:
-                return [_get(_find(spec)) for spec in specs]
+                return [_get(offer) for offer in _find(specs)]
             except _Gone as e:
                 raise WorkbenchError(str(e)) from e
 
@@ -268,8 +268,9 @@ def _update(wanted, force=False):
         return
     listed.write_text("\n".join(sorted(old | set(entry.values()))) + "\n", encoding="utf-8")
     log = paths.LOGS / "apt-update.log"
-    status = run(["apt-get", "-c", _config(), "update"], log=log, check=False,
-                 what="Loading package lists into build/apt")
+    # Without apt's own cache, which would be made for nothing: it is not kept.
+    status = run(["apt-get", "-c", _config(), "-o", "pkgCacheFile::Generate=false", "update"],
+                 log=log, check=False, what="Loading package lists into build/apt")
     have = {key for key in wanted if _list_file(*key)[0]}
     if not have:
         raise WorkbenchError(
@@ -285,16 +286,26 @@ def _update(wanted, force=False):
 
 def _list_file(suite, arch):
     """(path of the list, address of its archive) or (None, None)."""
-    created = "Sources" if arch == SOURCE else "Packages"
+    # An update changes one or the other, also when another process made it.
+    times = [(paths.APT / name).stat().st_mtime_ns for name in ("sources.list", "lists")]
+    return _lists(*times).get((suite, arch), (None, None))
+
+
+@functools.lru_cache(maxsize=1)
+def _lists(*_times):
+    """{(suite, arch): (path of the list, address of its archive)} of the lists that are there.
+
+    apt reads all of them to answer, which takes seconds: it is asked once.
+    """
     command = ["apt-get", "-c", str(_config()), "indextargets", "--format",
-               "$(FILENAME)|$(REPO_URI)|$(ARCHITECTURE)", f"Created-By: {created}",
-               f"Release: {suite}"]
+               "$(CREATED_BY)|$(RELEASE)|$(ARCHITECTURE)|$(FILENAME)|$(REPO_URI)"]
     out = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    found = {}
     for line in out.splitlines():
-        filename, uri, architecture = (line.split("|") + ["", ""])[:3]
-        if os.path.exists(filename) and (arch == SOURCE or architecture == arch):
-            return filename, uri
-    return None, None
+        created, suite, arch, filename, uri = (line.split("|") + [""] * 4)[:5]
+        if created in ("Packages", "Sources") and os.path.exists(filename):
+            found.setdefault((suite, SOURCE if created == "Sources" else arch), (filename, uri))
+    return found
 
 
 def _stanzas(suite, arch, regex):
@@ -341,13 +352,26 @@ def _offers(suite, arch, regex):
                     int(s["Size"]), s["SHA256"])
 
 
-def _find(spec):
-    for suite in spec.suites:
-        offers = [o for o in _offers(suite, spec.arch, re.escape(spec.name))
-                  if spec.version in (None, o.version)]
-        if offers:
-            return max(offers, key=_version_key)
-    raise WorkbenchError(f"Package {spec} is not on the mirror {_mirror()}.")
+def _find(specs):
+    """The Offer of each Package, in order. A list is read once, and only if it is needed."""
+    names = {}
+    for spec in specs:
+        for suite in spec.suites:
+            names.setdefault((suite, spec.arch), set()).add(re.escape(spec.name))
+
+    @functools.lru_cache(maxsize=None)
+    def offers(suite, arch):
+        return list(_offers(suite, arch, "|".join(sorted(names[suite, arch]))))
+
+    def best(spec):
+        for suite in spec.suites:
+            right = [o for o in offers(suite, spec.arch)
+                     if o.name == spec.name and spec.version in (None, o.version)]
+            if right:
+                return max(right, key=_version_key)
+        raise WorkbenchError(f"Package {spec} is not on the mirror {_mirror()}.")
+
+    return [best(spec) for spec in specs]
 
 
 def _get(offer):
