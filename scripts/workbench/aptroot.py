@@ -23,6 +23,14 @@ from .report import WorkbenchError, info, run, tail
 HELPER = "/usr/lib/apt/apt-helper"
 KEYRINGS = ("/usr/share/keyrings/debian-archive-keyring.gpg",
             "/usr/share/keyrings/debian-archive-keyring.pgp")
+# For lists and files alike.
+ACQUIRE = {
+    # build/ may be where the sandbox user cannot go.
+    "APT::Sandbox::User": "root",
+    "Acquire::Retries": "2",
+    "Acquire::http::Timeout": "20",
+    "Acquire::https::Timeout": "20",
+}
 MAX_AGE = 7 * 24 * 3600         # seconds: older lists are refreshed
 SOURCE = "source"               # stands for an architecture in entries of sources.list
 
@@ -161,9 +169,8 @@ def download(uri, path, sha256=None, what=None):
     partial = path.with_name(path.name + ".part")
     path.parent.mkdir(parents=True, exist_ok=True)
     log = paths.LOGS / f"download-{path.name}.log"
-    command = [HELPER, "-o", "APT::Sandbox::User=root", "-o", "Acquire::Retries=2",
-               "-o", "Acquire::http::Timeout=20", "-o", "Acquire::https::Timeout=20",
-               "download-file", uri, partial]
+    options = [word for name, value in ACQUIRE.items() for word in ("-o", f"{name}={value}")]
+    command = [HELPER, *options, "download-file", uri, partial]
     if sha256:
         command.append(f"SHA256:{sha256}")
     status = run(command, what=what or f"Downloading {path.name}", log=log, check=False)
@@ -222,12 +229,8 @@ def _config():
         "Dir::Cache::archives": paths.APT / "archives",
         "Dir::Cache::pkgcache": "",
         "Dir::Cache::srcpkgcache": "",
-        # build/ may be where the sandbox user cannot go.
-        "APT::Sandbox::User": "root",
         "Acquire::Languages": "none",
-        "Acquire::Retries": "2",
-        "Acquire::http::Timeout": "20",
-        "Acquire::https::Timeout": "20",
+        **ACQUIRE,
     }
     # Hooks of the machine would run on its caches, not on ours; its extra indexes are not wanted.
     clear = ("APT::Update::Pre-Invoke", "APT::Update::Post-Invoke",
