@@ -135,19 +135,19 @@ class Series:
 
     def preimages(self):
         """{path: blob id in the base} of every file that the series changes and did not add."""
-        first = {}
-        for change in self._changes():
-            if change.old is not None:
-                first.setdefault(change.path, change.old)
-        return {path: blob for path, blob in first.items() if blob != ZERO}
+        return {path: blob for path, blob in self._before().items() if blob != ZERO}
 
     def absent(self):
         """Paths that must not exist in the base, because the series adds them."""
+        return {path for path, blob in self._before().items() if blob == ZERO}
+
+    def _before(self):
+        """{path: blob id in the base, or ZERO} of every file whose content the series changes."""
         first = {}
         for change in self._changes():
             if change.old is not None:
                 first.setdefault(change.path, change.old)
-        return {path for path, blob in first.items() if blob == ZERO}
+        return first
 
     def added(self):
         """{path: (blob id, mode)} of the files that exist after the series and not before."""
