@@ -12,11 +12,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
-from workbench import compat, tools         # noqa: E402
-
-tools.activate()
-
-import pycotap                              # noqa: E402
+from workbench import compat                # noqa: E402
+from workbench.tap import main              # noqa: E402,F401
 
 MACHINES = {"aarch64": ("virt",), "x86_64": ("pc-q35", "pc-i440fx")}
 
@@ -83,9 +80,3 @@ class CompatCase(unittest.TestCase):
         """Both binaries are there, and they are two."""
         if self.pristine.samefile(self.patched):
             self.fail(f"{self.pristine} and {self.patched} are one file: nothing would be compared")
-
-
-def main():
-    """Run the tests of the calling file, TAP on standard output."""
-    unittest.main(testRunner=pycotap.TAPTestRunner(
-        test_output_log=pycotap.LogMode.LogToDiagnostics))

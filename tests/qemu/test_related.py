@@ -9,11 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
-from workbench import paths, qtests, tools  # noqa: E402
-
-tools.activate()
-
-import pycotap  # noqa: E402
+from workbench import paths, qtests, tap  # noqa: E402
 
 
 class Related(unittest.TestCase):
@@ -44,5 +40,4 @@ for _name in qtests.related(paths.PATCHED):
     add(_name)
 
 if __name__ == "__main__":
-    unittest.main(testRunner=pycotap.TAPTestRunner(
-        test_output_log=pycotap.LogMode.LogToDiagnostics))
+    tap.main()

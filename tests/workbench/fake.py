@@ -16,11 +16,8 @@ from pathlib import Path
 TOP = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TOP / "scripts"))
 
-from workbench import tools                                     # noqa: E402
-
-tools.activate()
-
-import pycotap                                                  # noqa: E402
+from workbench import tools                                     # noqa: E402,F401
+from workbench.tap import main                                  # noqa: E402,F401
 
 PINNED = "qemu_11.1.1+ds.orig.tar.xz"
 NOWHERE = "http://127.0.0.1:9"      # the discard port: refused at once
@@ -149,9 +146,3 @@ class WorkbenchCase(unittest.TestCase):
         """{name: bytes} of patches/."""
         folder = (top or self.top) / "patches"
         return {f.name: f.read_bytes() for f in sorted(folder.iterdir())}
-
-
-def main():
-    """Run the tests of the calling file; TAP on standard output."""
-    unittest.main(testRunner=pycotap.TAPTestRunner(
-        test_output_log=pycotap.LogMode.LogToDiagnostics))

@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Running the tests of a file, with TAP on standard output."""
+
+import unittest
+
+from . import tools
+
+tools.activate()
+
+# The module comes from a Debian package that may only be unpacked below build/, see activate().
+import pycotap              # noqa: E402
+
+
+def main():
+    """Run the tests of the calling file; what they print and log becomes diagnostics."""
+    unittest.main(testRunner=pycotap.TAPTestRunner(
+        test_output_log=pycotap.LogMode.LogToDiagnostics))
