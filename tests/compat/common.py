@@ -76,6 +76,11 @@ class CompatCase(unittest.TestCase):
     def setUpClass(cls):
         cls.pristine, cls.patched = binaries(cls.target)
 
+    def skip_newest(self, name):
+        """Skip the test for the newest virt type, which may have the feature."""
+        if name in ("virt", machines("aarch64")[-2]):
+            self.skipTest("the newest type may have the feature")
+
     def test_binaries(self):
         """Both binaries are there, and they are two."""
         if self.pristine.samefile(self.patched):
