@@ -67,7 +67,7 @@ def firmware_names():
 
 
 @contextlib.contextmanager
-def _new_folder(folder):
+def new_folder(folder):
     """Yield a temporary folder that becomes FOLDER at the end: half a folder never counts."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".new-") as scratch:
@@ -89,7 +89,7 @@ def _write_sparse(source, target):
         out.truncate()
 
 
-def _extract(deb, wanted, folder):
+def extract(deb, wanted, folder):
     """Write regular files of the package DEB into FOLDER.
 
     WANTED maps the name in FOLDER to a regular expression for the whole path in the package. Stops
@@ -128,8 +128,8 @@ def _package(folder, choice, arch, wanted, what):
     step(f"Fetching {what} for guests into {folder.relative_to(paths.TOP)}")
     name, suite = _newest(regex, arch, suites)
     deb, = aptroot.fetch([aptroot.Package(name, arch, (suite,))])
-    with _new_folder(folder) as new:
-        _extract(deb, wanted, new)
+    with new_folder(folder) as new:
+        extract(deb, wanted, new)
         (new / "package").write_text(deb.name + "\n")
     return folder
 
@@ -150,6 +150,13 @@ def kernel(name=DEFAULT_KERNEL):
                       {"vmlinuz": r"(boot/vmlinuz-.*|usr/lib/modules/[^/]*/vmlinuz)"},
                       f"the Linux {name} kernel")
     return folder / "vmlinuz"
+
+
+def kernel_package(name=DEFAULT_KERNEL):
+    """The package that kernel(NAME) is from, and the suites to ask for others of its version."""
+    stem = (kernel(name).parent / "package").read_text().strip().removesuffix(".deb")
+    package, version, arch = stem.split("_")
+    return aptroot.Package(package, arch, _KERNELS[name][1], version)
 
 
 def kernel_x86():
@@ -218,9 +225,9 @@ def initrd_kexec(kernel_name=DEFAULT_KERNEL):
         for package, names in {**_KEXEC_LIBRARIES, xen: (xenctrl,)}.items():
             packages[package] = {name: rf"usr/lib/.*/{re.escape(name)}[.0-9]*" for name in names}
         debs = aptroot.fetch([aptroot.Package(package, "arm64", suites) for package in packages])
-        with _new_folder(folder) as new:
+        with new_folder(folder) as new:
             for deb, wanted in zip(debs, packages.values()):
-                _extract(deb, wanted, new)
+                extract(deb, wanted, new)
             (new / "package").write_text("".join(f"{deb.name}\n" for deb in debs))
     files = {f"lib/{path.name}": path for path in folder.iterdir() if path.name.startswith("l")}
     base = initrd()

@@ -16,11 +16,10 @@ import struct
 import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import acpitables, paths, tools
+from . import acpitables, paths, polling, tools
 
 tools.activate()
 
@@ -171,14 +170,10 @@ class Instance:
 
     def wait_for(self, condition, what, seconds=30):
         """Poll until CONDITION() is true and return its value. Raises CompatError after SECONDS."""
-        end = time.monotonic() + seconds * FACTOR
-        while True:
-            value = condition()
-            if value:
-                return value
-            if time.monotonic() > end:
-                raise self.failure(f"after {seconds * FACTOR:g} s: {what} did not come about")
-            time.sleep(0.01)
+        value = polling.until(condition, seconds * FACTOR, 0.01)
+        if not value:
+            raise self.failure(f"after {seconds * FACTOR:g} s: {what} did not come about")
+        return value
 
     # --- qtest ---------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 
 import contextlib
 import itertools
+import os
 import queue
 import re
 import threading
@@ -27,21 +28,24 @@ class _Stream(SpawnBase):
     fills the socket, and QEMU then waits in the serial port and does not answer its monitor.
     """
 
-    def __init__(self, socket):
+    def __init__(self, socket, log):
         super().__init__(timeout=None, encoding="utf-8", codec_errors="replace")
         self._socket = socket
+        self._log = log
         self._arrived = queue.SimpleQueue()
         self._ended = False
         threading.Thread(target=self._read_all, daemon=True).start()
 
     def _read_all(self):
-        data = b"-"
-        while data:
-            try:
-                data = self._socket.recv(65536)
-            except OSError:
-                data = b""
-            self._arrived.put(data)
+        with open(self._log or os.devnull, "wb", buffering=0) as log:
+            data = b"-"
+            while data:
+                try:
+                    data = self._socket.recv(65536)
+                except OSError:
+                    data = b""
+                log.write(data)
+                self._arrived.put(data)
 
     def read_nonblocking(self, size=1, timeout=None):
         """What has arrived, at least one byte; may be more than SIZE. For pexpect."""
@@ -65,13 +69,16 @@ class _Stream(SpawnBase):
 
 
 class Console:
-    """The console behind the connected SOCKET. NAME is used in messages."""
+    """The console behind the connected SOCKET. NAME is used in messages.
 
-    def __init__(self, socket, name):
+    With the path LOG, all that comes is written there too.
+    """
+
+    def __init__(self, socket, name, log=None):
         self._name = name
         self._count = 0
         self._seen = ""
-        self._stream = _Stream(socket)
+        self._stream = _Stream(socket, log)
 
     def _expect(self, patterns, seconds, wanted):
         try:
@@ -107,6 +114,22 @@ class Console:
     def send(self, line):
         """Send LINE and a newline."""
         self._stream.send(line + "\n")
+
+    def type(self, text):
+        """Send TEXT as it is."""
+        self._stream.send(text)
+
+    def arrived(self, seconds):
+        """Take what has come, waiting up to SECONDS; may be empty. Raises ConsoleError at the end.
+
+        For a person at the console; what was taken is not there for the other methods.
+        """
+        try:
+            return self._stream.read_nonblocking(timeout=seconds)
+        except TIMEOUT:
+            return ""
+        except EOF:
+            raise ConsoleError(f"{self._name}: the console was closed") from None
 
     def run(self, command, seconds):
         """Run the shell command in the guest; return (exit status, output without last newline).

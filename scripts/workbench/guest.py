@@ -4,14 +4,13 @@
 import asyncio
 import contextlib
 import os
-import shutil
 import socket
-import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import initramfs, paths, tools
+from . import initramfs, paths, polling, tools
+from .place import LOCAL
 
 tools.activate()
 
@@ -20,7 +19,6 @@ from qemu.qmp import ExecuteError, QMPError            # noqa: E402
 from qemu.qmp.legacy import QEMUMonitorProtocol        # noqa: E402
 
 from .console import READY, Console, ConsoleError      # noqa: E402
-from .process import Process                           # noqa: E402
 
 # Multiplies every timeout: for machines that are much slower than the one the defaults fit.
 FACTOR = float(os.environ.get("GUEST_TIMEOUT_FACTOR", "1"))
@@ -36,7 +34,11 @@ class Refused(GuestError):
 
 @dataclass
 class Config:
-    """How to start a guest. Paths may be None where QEMU is to go without."""
+    """How to start a guest. Paths may be None where QEMU is to go without.
+
+    PLACE is where it runs, see place.py. The paths are of this machine, but those in EXTRA are of
+    the place.
+    """
 
     qemu: Path
     kernel: Path = None
@@ -50,27 +52,22 @@ class Config:
     console: str = "ttyAMA0"
     append: str = "quiet harness"
     extra: list = field(default_factory=list)
+    place: object = LOCAL
 
     def command(self):
         """The QEMU command as a list, without monitor and console."""
-        words = [str(self.qemu), "-machine", self.machine, "-accel", self.accel, "-cpu", self.cpu,
+        file = self.place.file
+        words = [str(file(self.qemu)), "-machine", self.machine, "-accel", self.accel, "-cpu", self.cpu,
                  "-smp", self.smp, "-m", self.memory, "-display", "none", "-nic", "none",
                  "-no-user-config", "-nodefaults"]
         if self.firmware:
-            words += ["-bios", str(self.firmware)]
+            words += ["-bios", str(file(self.firmware))]
         if self.kernel:
-            words += ["-kernel", str(self.kernel),
+            words += ["-kernel", str(file(self.kernel)),
                       "-append", f"console={self.console} {self.append}".strip()]
         if self.initrd:
-            words += ["-initrd", str(self.initrd)]
+            words += ["-initrd", str(file(self.initrd))]
         return words + [str(word) for word in self.extra]
-
-
-def _listener(path):
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listener.bind(str(path))
-    listener.listen(1)
-    return listener
 
 
 class Guest:
@@ -89,29 +86,19 @@ class Guest:
         self._marks = {}
         self.monitor = None
         self.console = None
-        # Socket paths are limited to 107 bytes, which a path below build/ may exceed.
-        self.folder = Path(tempfile.mkdtemp(prefix="virt-hotplug-"))
+        self.process = None
+        self._socket = None
         log_folder = paths.LOGS / "guest"
         log_folder.mkdir(parents=True, exist_ok=True)
         self.log = log_folder / f"{name}.console.log"
-        listeners = [_listener(self.folder / "console"), _listener(self.folder / "qmp")]
-        # Connected before QEMU starts, so that it has the console from its first moment on.
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._socket.connect(str(self.folder / "console"))
-        self.console = Console(self._socket, name)
-        console, qmp = (listener.fileno() for listener in listeners)
-        log = str(self.log).replace(",", ",,")
         command = config.command() + [
-            "-chardev", f"socket,id=console,fd={console},server=on,wait=off,logfile={log}",
-            "-serial", "chardev:console",
-            "-chardev", f"socket,id=qmp,fd={qmp},server=on,wait=off",
-            "-object", "monitor-qmp,id=qmp-object,chardev=qmp"]
+            "-serial", "chardev:console", "-object", "monitor-qmp,id=qmp-object,chardev=qmp"]
         if paused:
             command.append("-S")
+        self._started = config.place.start(command, self.log, detached)
         try:
-            self.process = Process(command, pass_fds=(console, qmp), detached=detached)
-            for listener in listeners:
-                listener.close()
+            self.process = self._started.process
+            self.folder = self._started.folder
             self._connect()
         except BaseException:
             self.close(force=True)
@@ -127,7 +114,13 @@ class Guest:
     # --- monitor -------------------------------------------------------------------------------
 
     def _connect(self):
-        self.monitor = QEMUMonitorProtocol(str(self.folder / "qmp"))
+        try:
+            self._socket = self._started.console(60 * FACTOR)
+        except OSError as error:
+            raise self._failure(f"QEMU does not open its console ({error})") from None
+        log = None if self.config.place.writes_log else self.log
+        self.console = Console(self._socket, self.name, log)
+        self.monitor = QEMUMonitorProtocol(self._started.monitor)
         self.monitor.settimeout(120 * FACTOR)
         try:
             # The library's connect() waits for the greeting for ever.
@@ -138,15 +131,16 @@ class Guest:
 
     def _failure(self, what):
         text = f"{self.name}: {what}"
-        process = getattr(self, "process", None)
-        if process is not None:
-            status = process.wait(0.5)
+        if self.process is not None:
+            status = self.process.wait(0.5)
             if status is not None:
                 how = f"status {status}" if status >= 0 else f"signal {-status}"
                 text += f"\n  QEMU ended with {how}"
-            if process.errors():
-                text += f"\n  QEMU wrote: {process.errors()}"
-        return GuestError(text + self.console.last_lines())
+            if self.process.errors():
+                text += f"\n  QEMU wrote: {self.process.errors()}"
+        if self.console is not None:
+            text += self.console.last_lines()
+        return GuestError(text + self.config.place.describe())
 
     def qmp(self, command, arguments=None):
         """Run the monitor COMMAND with the dictionary ARGUMENTS and return its answer.
@@ -247,9 +241,11 @@ class Guest:
 
     def _console_failure(self, error):
         status = self.process.wait(0.5)
+        place = self.config.place.describe()
         if status is None and not self.process.errors():
-            return GuestError(str(error))
-        return GuestError(f"{error}\n  QEMU status: {status}, QEMU wrote: {self.process.errors()}")
+            return GuestError(f"{error}{place}")
+        return GuestError(f"{error}\n  QEMU status: {status}, QEMU wrote: {self.process.errors()}"
+                          f"{place}")
 
     def run(self, command, seconds=30):
         """Run a shell command in the guest; return (exit status, output). Raises GuestError."""
@@ -272,15 +268,11 @@ class Guest:
         WANTED, a text or a function that makes one, says in the GuestError after SECONDS what did
         not come.
         """
-        deadline = time.monotonic() + seconds * FACTOR
-        while True:
-            result = condition()
-            if result:
-                return result
-            if time.monotonic() > deadline:
-                text = wanted() if callable(wanted) else wanted
-                raise self._failure(f"not within {seconds * FACTOR:.0f} s: {text}")
-            time.sleep(0.02)
+        result = polling.until(condition, seconds * FACTOR)
+        if not result:
+            text = wanted() if callable(wanted) else wanted
+            raise self._failure(f"not within {seconds * FACTOR:.0f} s: {text}")
+        return result
 
     # --- end -----------------------------------------------------------------------------------
 
@@ -294,11 +286,10 @@ class Guest:
     def close(self, force=False):
         """End the guest and remove its sockets; a detached one is only let go."""
         keep = self._detached and not force
-        process = getattr(self, "process", None)
         if self.monitor is not None:
             try:
                 self.monitor.settimeout(5 * FACTOR)
-                if not keep and process.status() is None:
+                if not keep and self.process.status() is None:
                     self.monitor.cmd("quit")
             except (QMPError, OSError, EOFError, asyncio.TimeoutError):
                 pass
@@ -307,14 +298,13 @@ class Guest:
             except (QMPError, OSError, EOFError, asyncio.TimeoutError):
                 pass
             self.monitor = None
-        if self.console is not None:
+        if self._socket is not None:
             with contextlib.suppress(OSError):
                 # Wakes the thread that reads; close() alone would not.
                 self._socket.shutdown(socket.SHUT_RDWR)
             self._socket.close()
         if keep:
             return
-        if process is not None:
-            process.wait(5 * FACTOR)
-            process.kill()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self.process.wait(5 * FACTOR)
+        self.process.kill()
+        self._started.clean()

@@ -21,6 +21,9 @@ BUILD = TOP / "build"
 # The git repository of QEMU: tag base is the pristine release, branch series carries the patches.
 QEMU_SRC = BUILD / "qemu"
 PATCHED = BUILD / "patched"
+# The same for an Arm host, and the compiler and libraries for that.
+PATCHED_ARM64 = BUILD / "patched-arm64"
+CROSS = BUILD / "cross"
 
 # ccache hashes the relative path from build to source folder. So each source is a folder named
 # "qemu" next to its build folder: a file that the series does not touch is compiled only once.
@@ -37,6 +40,7 @@ TOOLS = BUILD / "tools"
 APT = BUILD / "apt"
 CACHE = BUILD / "cache"
 GUEST = BUILD / "guest"
+LAB = BUILD / "lab"
 LOGS = BUILD / "logs"
 MESON = BUILD / "meson"
 TMP = BUILD / "tmp"

@@ -27,6 +27,18 @@ def _stop_all():
         process.kill()
 
 
+def own_memory(rollup):
+    """KiB of memory by the text ROLLUP of smaps_rollup.
+
+    Without shared file pages, which come and go with the cache.
+    """
+    fields = {}
+    for line in rollup.splitlines()[1:]:
+        name, value = line.split(":")
+        fields[name] = int(value.split()[0])
+    return fields["Private_Dirty"] + fields.get("Swap", 0)
+
+
 class Process:
     """A running program with its standard error kept.
 
@@ -80,12 +92,8 @@ class Process:
         _running.discard(self)
 
     def resident(self):
-        """Resident memory in KiB that is its own: shared file pages come and go with the cache."""
-        fields = {}
-        for line in Path(f"/proc/{self.pid}/smaps_rollup").read_text().splitlines()[1:]:
-            name, value = line.split(":")
-            fields[name] = int(value.split()[0])
-        return fields["Private_Dirty"] + fields.get("Swap", 0)
+        """Resident memory in KiB that is its own."""
+        return own_memory(Path(f"/proc/{self.pid}/smaps_rollup").read_text())
 
     def threads(self):
         """Number of threads."""

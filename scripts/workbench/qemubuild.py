@@ -27,8 +27,11 @@ BINARY = "qemu-system-aarch64"
 STAMP = "workbench-configured.json"
 
 
-def environment():
-    """Environment of configure and ninja: the tools, and ccache told to ignore the folder."""
+def environment(more=None):
+    """Environment of configure and ninja: the tools, and ccache told to ignore the folder.
+
+    more: dictionary of further variables.
+    """
     env = tools.environment()
     # Wherever the repository is, the same sources give the same cache entries.
     env.update(CCACHE_BASEDIR=str(paths.BUILD), CCACHE_NOHASHDIR="1",
@@ -36,6 +39,7 @@ def environment():
     # A user's flags would make two builds differ that are to be compared.
     for name in ("CFLAGS", "CXXFLAGS", "CPPFLAGS", "LDFLAGS", "MAKEFLAGS"):
         env.pop(name, None)
+    env.update(more or {})
     return env
 
 
@@ -71,10 +75,11 @@ def built(which="patched"):
     return folder / BINARY if (folder / BINARY).exists() else None
 
 
-def configure_and_make(source, folder, targets=None, name=None):
+def configure_and_make(source, folder, targets=None, name=None, options=OPTIONS, more=None):
     """Configure `folder` for the tree `source` if that is needed, then run ninja in it.
 
-    Both go on where an interrupted run stopped. name is for messages and the name of the logs.
+    Both go on where an interrupted run stopped. name is for messages and the name of the logs,
+    more is added to the environment of both.
     """
     name = name or folder.name
     folder.mkdir(parents=True, exist_ok=True)
@@ -82,13 +87,13 @@ def configure_and_make(source, folder, targets=None, name=None):
         report.need_space(folder, SPACE, "Building QEMU")
     # Two ninjas in one folder would undo each other's work.
     with lock.held(folder / ".workbench.lock", f"waiting for another build in {folder}"):
-        _configure(source, folder, name)
-        _make(folder, targets, name)
+        _configure(source, folder, name, options, environment(more))
+        _make(folder, targets, name, environment(more))
 
 
-def _configure(source, folder, name):
+def _configure(source, folder, name, options, env):
     # The folder is part of it: a build folder that was moved has stale absolute paths.
-    wanted = {"options": list(OPTIONS), "source": str(source), "folder": str(folder)}
+    wanted = {"options": list(options), "source": str(source), "folder": str(folder)}
     stamp = folder / STAMP
     if (folder / "build.ninja").exists() and _configured(folder) == wanted:
         return
@@ -99,7 +104,7 @@ def _configure(source, folder, name):
     for left in ("meson-private", "meson-info", "pyvenv"):
         shutil.rmtree(folder / left, ignore_errors=True)
     relative = os.path.relpath(source, folder)
-    run([f"{relative}/configure", *OPTIONS], cwd=folder, env=environment(),
+    run([f"{relative}/configure", *options], cwd=folder, env=env,
         what="Configuring QEMU", log=paths.LOGS / f"configure-{name}.log",
         remedy=f"More is in {folder}/config.log and {folder}/meson-logs/meson-log.txt.")
     stamp.write_text(json.dumps(wanted, indent=1), encoding="utf-8")
@@ -124,7 +129,7 @@ def _configured(folder):
     return {"options": words[2:-1], "source": str(source), "folder": str(folder)}
 
 
-def _make(folder, targets, name):
+def _make(folder, targets, name, env):
     step(f"Building QEMU ({name}): {' '.join(targets) if targets else 'everything'}")
 
     def progress(line):
@@ -133,7 +138,7 @@ def _make(folder, targets, name):
 
     log = paths.LOGS / f"build-{name}.log"
     command = ["ninja", *(targets or ())]
-    status = run(command, cwd=folder, env=environment(), what="Building QEMU", log=log,
+    status = run(command, cwd=folder, env=env, what="Building QEMU", log=log,
                  parse=progress, check=False)
     if status:
         raise WorkbenchError(

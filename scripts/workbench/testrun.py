@@ -6,10 +6,11 @@ import re
 import shutil
 from collections import namedtuple
 
-from . import host, paths, qemubuild, testlist, tools, tree
+from . import crossbuild, host, paths, qemubuild, testlist, tools, tree
 from .report import WorkbenchError, duration, info, run, step
 
-# What a suite needs built: (tree, ninja targets; None is everything).
+# What a suite needs built: (tree, ninja targets; None is everything). The tree "arm64" is the
+# patched one for an Arm host.
 NEEDS = {
     "workbench": (),
     "series": (),
@@ -20,7 +21,8 @@ NEEDS = {
     "guest": (("patched", ("qemu-system-aarch64", "qemu-img", "contrib/plugins/libhowvec.so")),),
 }
 NEEDS["guest-long"] = NEEDS["guest"]
-BOOTING = ("compat", "guest", "guest-long")     # suites that boot firmware or kernels
+NEEDS["kvm"] = (("patched", ("qemu-system-aarch64", "qemu-img")), ("arm64", crossbuild.TARGETS))
+BOOTING = ("compat", "guest", "guest-long", "kvm")      # suites that boot firmware or kernels
 # In this order: what fails fast comes first.
 DEFAULT = ("workbench", "series", "qtest", "compat", "guest")
 SHOWN = 40              # lines of output that are shown of a test that failed
@@ -65,21 +67,27 @@ def prepare(wanted):
         for which, targets in NEEDS.get(suite, (("patched", None),)):
             old = needs.get(which, ())
             needs[which] = None if targets is None or old is None else {*old, *targets}
-    for which in sorted(needs):
-        qemubuild.build(which, sorted(needs[which]) if needs[which] else None)
+    for which in sorted(needs, key=("patched", "pristine", "arm64").index):
+        targets = sorted(needs[which]) if needs[which] else None
+        if which != "arm64":
+            qemubuild.build(which, targets)
+        elif crossbuild.needed():
+            crossbuild.build(targets)
     if set(wanted) & set(BOOTING):
         fetch()
 
 
 def fetch():
     """Have kernels and firmware before the tests, which run side by side and against the clock."""
-    from . import assets    # not needed for most suites
+    from . import assets, modules       # not needed for most suites
     try:
         for version in assets.firmware_names():
             assets.firmware(version)
         for name in assets.kernel_names():
             assets.kernel(name)
         assets.initrd_kexec()
+        for name in modules.KERNELS:
+            modules.files(name)
     except WorkbenchError as error:
         # What can be tested without is tested; the others say themselves what they lack.
         info(f"Not all that guests need can be had: {error}")

@@ -7,9 +7,7 @@ the tests in full length, GUEST_TIMEOUT_FACTOR stretches all timeouts.
 
 import os
 import shutil
-import subprocess
 import sys
-import tempfile
 import unittest
 from pathlib import Path
 
@@ -24,6 +22,7 @@ import pycotap                                                  # noqa: E402
 
 from workbench.guest import Config, Guest, GuestError, Refused  # noqa: E402,F401
 from workbench.guestcpu import Cpus                             # noqa: E402
+from workbench.place import LOCAL                               # noqa: E402
 
 QEMU = Path(os.environ.get("GUEST_QEMU", paths.PATCHED / "qemu-system-aarch64"))
 LONG = os.environ.get("GUEST_LONG", "0") not in ("", "0")
@@ -32,9 +31,10 @@ long_only = unittest.skipUnless(LONG, "takes long: set GUEST_LONG=1 (suite guest
 
 
 class GuestCase(unittest.TestCase):
-    """A test that boots guests; all that it starts is ended with it."""
+    """A test that boots guests; all that it starts is ended with it. They run at PLACE."""
 
     maxDiff = None
+    place = LOCAL
 
     @classmethod
     def setUpClass(cls):
@@ -43,19 +43,25 @@ class GuestCase(unittest.TestCase):
                                "binary in GUEST_QEMU")
 
     def folder(self):
-        """A temporary folder of this test. Below /tmp, because socket paths must be short."""
-        path = tempfile.mkdtemp(prefix="virt-hotplug-test-")
-        self.addCleanup(shutil.rmtree, path, ignore_errors=True)
-        return Path(path)
+        """A temporary folder of this test, where its guests run. The path is short."""
+        path = self.place.folder()
+        self.addCleanup(self.place.remove, path)
+        return path
 
-    def disk(self):
-        """Make a disk image that can hold snapshots of the machine; returns its QEMU options."""
-        path = self.folder() / "vm.qcow2"
+    def image_tool(self):
+        """The path of qemu-img where the guests run."""
         tool = QEMU.parent / "qemu-img"
         tool = tool if tool.exists() else shutil.which("qemu-img")
         if not tool:
             self.skipTest(f"there is no qemu-img in {QEMU.parent} or in PATH")
-        subprocess.run([tool, "create", "-q", "-f", "qcow2", path, "1M"], check=True)
+        return tool
+
+    def disk(self):
+        """Make a disk image that can hold snapshots of the machine; returns its QEMU options."""
+        path = self.folder() / "vm.qcow2"
+        status, output = self.place.run([self.image_tool(), "create", "-q", "-f", "qcow2", path,
+                                         "1M"])
+        self.assertEqual(status, 0, output)
         return ["-drive", f"if=none,id=vm,format=qcow2,file={path}"]
 
     def config(self, kernel=assets.DEFAULT_KERNEL, firmware=assets.DEFAULT_FIRMWARE, **changes):
@@ -64,7 +70,8 @@ class GuestCase(unittest.TestCase):
         FIRMWARE None is none at all, which is also without ACPI.
         """
         fields = {"qemu": QEMU, "kernel": assets.kernel(kernel), "initrd": assets.initrd(),
-                  "firmware": assets.firmware(firmware).efi if firmware else None}
+                  "firmware": assets.firmware(firmware).efi if firmware else None,
+                  "place": self.place}
         return Config(**{**fields, **changes})
 
     def start(self, config=None, suffix="", **options):

@@ -1,0 +1,166 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+# meson: timeout=60 parallel
+"""The emulated Arm host, as far as it can be tested without one."""
+
+import lzma
+import os
+import sys
+import tempfile
+import unittest
+from pathlib import Path, PurePosixPath
+from unittest import mock
+
+import fake
+from workbench import crossbuild, modules, polling, qemubuild, tools
+from workbench.report import WorkbenchError
+
+tools.ensure()
+tools.activate()
+
+from workbench import lab, place                # noqa: E402
+from workbench.guest import Config, GuestError  # noqa: E402
+
+
+class FakeGuest:
+    """The host's console: ANSWERS are what the commands give, in order."""
+
+    name = "fake"
+
+    def __init__(self, *answers):
+        self.answers = list(answers)
+        self.commands = []
+        self.process = self
+
+    def run(self, command, _seconds=30):
+        self.commands.append(command)
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def status(self):
+        return None
+
+    def close(self):
+        pass
+
+
+class Lab(unittest.TestCase):
+
+    def host(self, *answers, known=None):
+        """A Lab whose console gives ANSWERS."""
+        with mock.patch.object(lab.labhost, "known", return_value=known or {}):
+            host = lab.Lab(guest=FakeGuest(*answers))
+        self.addCleanup(host.close)
+        return host
+
+    def test_paths(self):
+        """Known files have their place, others are copied once."""
+        host = self.host((0, "/tmp/lab.1"), (0, ""), known={Path("/k/vmlinuz"): "/lab/vmlinuz"})
+        self.assertEqual(host.file("/k/vmlinuz"), PurePosixPath("/lab/vmlinuz"))
+        self.assertEqual(host.guest.commands, [])
+        for _ in range(2):
+            copy = host.file(__file__)
+            self.assertEqual(copy, PurePosixPath("/tmp/lab.1", Path(__file__).name))
+        self.assertEqual(len(host.guest.commands), 2)
+        self.assertIn("wget", host.guest.commands[1])
+
+    def test_command(self):
+        """A guest's command has the paths of its place, and what a test gave as it is."""
+        host = self.host(known={Path("/k/vmlinuz"): "/lab/vmlinuz", Path("/q"): "/bin/q"})
+        config = Config(qemu=Path("/q"), kernel=Path("/k/vmlinuz"), accel="kvm", place=host,
+                        extra=["-device", "x,file=/k/vmlinuz"])
+        command = config.command()
+        self.assertEqual(command[0], "/bin/q")
+        self.assertEqual(command[command.index("-kernel") + 1], "/lab/vmlinuz")
+        self.assertEqual(command[-1], "x,file=/k/vmlinuz")
+        config.place = place.LOCAL
+        self.assertIn("/k/vmlinuz", config.command())
+
+    def test_host_options(self):
+        """EL2, GICv3, SMMU, and changes to them."""
+        with mock.patch.object(lab.labhost, "guest_files", return_value=("k", "i", "f")), \
+                mock.patch.object(lab.labhost, "initrd", return_value="/initrd"), \
+                mock.patch.object(lab.labhost, "disk", return_value="/disk"):
+            command = " ".join(lab.config("qemu", smp="4").command())
+        for word in ("virtualization=on", "gic-version=3", "iommu=smmuv3", "igb", "nvme",
+                     "pauth-impdef=on", "-smp 4", "-initrd /initrd", "file=/disk", "-bios f"):
+            self.assertIn(word, command)
+
+    def test_process(self):
+        """Exit statuses; one of a signal is negative."""
+        for text, status in (("0", 0), ("1", 1), ("137", -9)):
+            host = self.host((0, "77"), (0, ""), (0, text))
+            process = lab.Process(host, ["qemu", "a b"], PurePosixPath("/tmp/lab.1"))
+            self.assertEqual(process.pid, 77)
+            self.assertIsNone(process.status())
+            self.assertEqual(process.wait(1), status)
+            self.assertEqual(process.status(), status)
+
+    def test_lost(self):
+        """A host that hangs is not asked again, and says why; its programs count as ended."""
+        host = self.host((0, "77"), GuestError("no answer within 30 s"))
+        process = lab.Process(host, ["qemu"], PurePosixPath("/tmp/lab.1"))
+        with self.assertRaisesRegex(GuestError, "no answer"):
+            host.check("true")
+        self.assertFalse(host.alive())
+        with self.assertRaisesRegex(GuestError, "given up after: no answer"):
+            host.check("true")
+        self.assertEqual(process.status(), -9)
+        process.kill()
+
+    def test_polling(self):
+        found = iter([None, 0, "yes"])
+        self.assertEqual(polling.until(lambda: next(found), 5, 0.001), "yes")
+        self.assertFalse(polling.until(lambda: 0, 0.01, 0.001))
+
+
+class Cross(unittest.TestCase):
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = Path(folder.name)
+
+    def test_relative_links(self):
+        """Absolute links of a root lead to what they mean in it; others stay."""
+        (self.folder / "usr/lib").mkdir(parents=True)
+        (self.folder / "lib").mkdir()
+        (self.folder / "lib/libz.so.1").write_text("z")
+        os.symlink("/lib/libz.so.1", self.folder / "usr/lib/libz.so")
+        os.symlink("libz.so", self.folder / "usr/lib/other")
+        crossbuild.relative_links(self.folder)
+        self.assertEqual(os.readlink(self.folder / "usr/lib/libz.so"), "../../lib/libz.so.1")
+        self.assertEqual((self.folder / "usr/lib/other").read_text(), "z")
+
+    def test_options(self):
+        """The build for the host is like that for this machine but for what it names itself."""
+        options = " ".join(crossbuild.OPTIONS)
+        for word in ("--enable-kvm", "--enable-tcg", "--disable-download", "--cross-prefix=",
+                     "--host-cc=ccache gcc"):
+            self.assertIn(word, options)
+        self.assertNotIn("x86_64-softmmu", options)
+        self.assertNotIn("slirp", options)
+        self.assertEqual(options.count("--cc="), 1)
+        self.assertGreater(len(set(qemubuild.OPTIONS) & set(crossbuild.OPTIONS)), 10)
+
+    def test_modules(self):
+        """Modules are decompressed; modprobe learns what else each one needs."""
+        def module(name, depends):
+            text = f"\0name={name}\0depends={depends}\0vermagic=6.12.1-arm64 SMP\0"
+            (self.folder / f"{name}.ko").write_bytes(lzma.compress(text.encode()))
+        module("vfio-pci", "vfio-pci-core")
+        module("vfio-pci-core", "vfio")
+        module("vfio", "")
+        modules._prepare(self.folder, "a.deb")
+        self.assertEqual((self.folder / "modules.dep").read_text(), "vfio.ko:\n"
+                         "vfio-pci.ko: vfio-pci-core.ko vfio.ko\nvfio-pci-core.ko: vfio.ko\n")
+        self.assertEqual((self.folder / "release").read_text(), "6.12.1-arm64")
+        module("igb", "i2c_algo_bit")
+        with self.assertRaisesRegex(WorkbenchError, "igb of a.deb needs i2c-algo-bit"):
+            modules._prepare(self.folder, "a.deb")
+
+
+if __name__ == "__main__":
+    fake.main()
