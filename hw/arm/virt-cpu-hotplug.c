@@ -15,6 +15,7 @@
 #include "hw/acpi/generic_event_device.h"
 #include "hw/arm/boot.h"
 #include "hw/core/hotplug.h"
+#include "system/kvm.h"
 #include "system/qtest.h"
 #include "system/replay.h"
 #include "system/runstate.h"
@@ -37,7 +38,7 @@ static bool virt_cpu_type_is_aarch64(const char *type)
 }
 
 /* Returns: NULL if the accelerator can add and remove vCPUs, or why not. */
-static char *virt_cpu_hotplug_accel_blocker(void)
+static char *virt_cpu_hotplug_accel_blocker(VirtMachineState *vms)
 {
     if (replay_mode != REPLAY_MODE_NONE) {
         return g_strdup("record/replay cannot cope with CPUs that come and go");
@@ -46,13 +47,17 @@ static char *virt_cpu_hotplug_accel_blocker(void)
         return g_strdup("-icount runs all vCPUs in one thread, which cannot "
                         "cope with CPUs that come and go");
     }
+    if (kvm_enabled()) {
+        return virt_cpu_hotplug_kvm_blocker(vms);
+    }
     if (tcg_enabled() && !qemu_tcg_mttcg_enabled()) {
         return g_strdup("it needs a thread per vCPU; use -accel "
                         "tcg,thread=multi");
     }
     if (!tcg_enabled() && !qtest_enabled()) {
         return g_strdup_printf("the accelerator '%s' does not support it; use "
-                               "-accel tcg", current_accel_name());
+                               "-accel kvm or -accel tcg",
+                               current_accel_name());
     }
     if (!module_object_class_by_name("arm-gicv3")) {
         return g_strdup("it needs a GICv3, which is not part of this build of "
@@ -95,7 +100,7 @@ static char *virt_cpu_hotplug_find_blocker(VirtMachineState *vms,
         return g_strdup_printf("it needs a GICv3 or GICv4, not a GICv%d; use "
                                "'gic-version=3'", vms->gic_version);
     }
-    blocker = virt_cpu_hotplug_accel_blocker();
+    blocker = virt_cpu_hotplug_accel_blocker(vms);
     if (!blocker && !virt_cpu_type_is_aarch64(ms->cpu_type)) {
         blocker = g_strdup_printf("it needs 64-bit CPUs, and '%s' is 32-bit; "
                                   "use a 64-bit model with -cpu",

@@ -242,6 +242,9 @@ void virt_create_cpus(VirtMachineState *vms)
         qdev_realize(DEVICE(cpu), NULL, &error_fatal);
         object_unref(OBJECT(cpu));
     }
+    if (kvm_enabled() && virt_cpu_hotplug_active(vms)) {
+        virt_cpu_hotplug_kvm_create_vcpus(vms);
+    }
 }
 
 void virt_gic_set_cpu_slots(VirtMachineState *vms)

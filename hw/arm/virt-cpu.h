@@ -92,6 +92,32 @@ void virt_cpu_unplug(VirtMachineState *vms, DeviceState *dev, Error **errp);
 void virt_cpu_hotplug_reset(VirtMachineState *vms);
 
 /**
+ * virt_cpu_hotplug_kvm_blocker: Whether the host's KVM goes with CPU hotplug
+ *
+ * Returns: NULL if it does, or else a newly allocated text that says why not.
+ */
+char *virt_cpu_hotplug_kvm_blocker(VirtMachineState *vms);
+
+/**
+ * virt_cpu_hotplug_kvm_create_vcpus: Have a KVM vCPU for each free slot
+ *
+ * Also has KVM ask QEMU which CPUs the guest may turn on. To be called when
+ * the CPUs of -smp exist, and before the GIC is created. Exits with a message
+ * if KVM refuses.
+ */
+void virt_cpu_hotplug_kvm_create_vcpus(VirtMachineState *vms);
+
+/**
+ * virt_cpu_hotplug_kvm_init_vcpus: Give those vCPUs what the others have
+ * @pmu: whether the CPUs have a PMU
+ * @steal_time: whether the guest is told of stolen time
+ *
+ * To be called when the GIC is realized. Exits with a message if KVM refuses.
+ */
+void virt_cpu_hotplug_kvm_init_vcpus(VirtMachineState *vms, bool pmu,
+                                     bool steal_time);
+
+/**
  * virt_cpu_slots_vmstate_register: Have migration compare the CPUs of both ends
  *
  * To be called before the GIC is created, which is loaded after what is

@@ -5,6 +5,7 @@
 
 import guestcase
 from gdbremote import Gdb
+from workbench.guest import FACTOR
 
 KERNEL_SPACE = 1 << 63
 
@@ -106,6 +107,42 @@ class Debugger(guestcase.GuestCase):
         self.assertEqual(gdb.ask("D;1"), "OK")
         cpus.unplug(2)
         self.assert_cpus(cpus, {0, 1})
+
+    def test_breakpoint_on_cpu_that_comes(self):
+        """A CPU that is plugged under breakpoints stops at them, and they can be removed."""
+        guest, cpus, path = self.boot_with_gdbstub()
+        cpus.plug(3)
+        symbol = guest.check("grep ' __arm64_sys_sync$' /proc/kallsyms")
+        address = symbol.split()[0]
+        gdb = self.attach(guest, path)
+        self.assertEqual(gdb.ask(f"Z0,{address},4"), "OK")
+        self.assertEqual(gdb.ask(f"Z2,{address},8"), "OK", "a watchpoint for writes")
+        gdb.go()
+        cpus.plug(2)
+        guest.console.send("taskset -c 2 sync; echo sync''ed")
+        self.assert_stopped_at_breakpoint(gdb, 2, address)
+        # A CPU that takes breakpoints along when it goes, and comes again.
+        self.assertEqual(gdb.ask(f"z0,{address},4"), "OK")
+        gdb.go()
+        guest.console.wait_text("synced", 20 * FACTOR, "end of sync")
+        cpus.unplug(2)
+        cpus.plug(2)
+        gdb.interrupt()
+        self.assertEqual(gdb.ask(f"z2,{address},8"), "OK")
+        self.assertEqual(gdb.ask(f"Z0,{address},4"), "OK")
+        gdb.go()
+        guest.console.send("taskset -c 2 sync; echo sync''ed")
+        self.assert_stopped_at_breakpoint(gdb, 2, address)
+        self.assertEqual(gdb.ask(f"z0,{address},4"), "OK")
+        self.assertEqual(gdb.ask("D;1"), "OK")
+        guest.console.wait_text("synced", 20 * FACTOR, "end of sync")
+        self.assert_cpus(cpus, range(4))
+
+    def assert_stopped_at_breakpoint(self, gdb, number, address):
+        """The CPU in slot NUMBER has come to the breakpoint."""
+        self.assertRegex(gdb.receive(), f"^T05thread:{thread(number)};")
+        gdb.select(thread(number))
+        self.assertEqual(gdb.program_counter(), int(address, 16))
 
 
 if __name__ == "__main__":

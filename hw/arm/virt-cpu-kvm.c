@@ -1,0 +1,81 @@
+/*
+ * CPU hotplug of the Arm virt machine: what KVM needs
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include <sys/utsname.h>
+
+#include "qapi/error.h"
+#include "hw/arm/bsa.h"
+#include "system/kvm.h"
+#include "target/arm/cpu.h"
+#include "target/arm/kvm_arm.h"
+#include "virt-cpu.h"
+
+static char *virt_host_release(void)
+{
+    struct utsname host;
+
+    return g_strdup(uname(&host) == 0 ? host.release : "an unknown one");
+}
+
+char *virt_cpu_hotplug_kvm_blocker(VirtMachineState *vms)
+{
+    if (!kvm_irqchip_in_kernel()) {
+        return g_strdup("it needs the interrupt controller of KVM; use "
+                        "'kernel-irqchip=on'");
+    }
+    if (!(kvm_arm_vgic_probe() & KVM_ARM_VGIC_V3)) {
+        return g_strdup("it needs a GICv3, which KVM does not have on this "
+                        "host, for its own GIC is older; use -accel tcg, or "
+                        "another host");
+    }
+    if (vms->virt) {
+        return g_strdup("with KVM it does not go with nested virtualization; "
+                        "use 'virtualization=off'");
+    }
+    if (!kvm_arm_can_forward_psci()) {
+        g_autofree char *release = virt_host_release();
+
+        return g_strdup_printf("it needs KVM with SMCCC filters, which the "
+                               "host kernel %s does not have; use Linux 6.4 "
+                               "or newer on the host", release);
+    }
+    return NULL;
+}
+
+void virt_cpu_hotplug_kvm_create_vcpus(VirtMachineState *vms)
+{
+    const CPUArchIdList *slots = MACHINE(vms)->possible_cpus;
+
+    kvm_arm_forward_psci(&error_fatal);
+    for (int i = 0; i < slots->len; i++) {
+        if (!slots->cpus[i].cpu) {
+            kvm_arm_create_parked_vcpu(ARM_CPU(first_cpu), i,
+                                       slots->cpus[i].arch_id, &error_fatal);
+        }
+    }
+}
+
+void virt_cpu_hotplug_kvm_init_vcpus(VirtMachineState *vms, bool pmu,
+                                     bool steal_time)
+{
+    const CPUArchIdList *slots = MACHINE(vms)->possible_cpus;
+    const hwaddr pvtime_base = vms->memmap[VIRT_PVTIME].base;
+
+    for (int i = 0; i < slots->len; i++) {
+        if (slots->cpus[i].cpu) {
+            continue;
+        }
+        if (pmu) {
+            kvm_arm_parked_vcpu_init_pmu(i, VIRTUAL_PMU_IRQ, &error_fatal);
+        }
+        if (steal_time) {
+            kvm_arm_parked_vcpu_init_pvtime(i, pvtime_base +
+                                            i * PVTIME_SIZE_PER_CPU,
+                                            &error_fatal);
+        }
+    }
+}
