@@ -8,7 +8,7 @@ import hashlib
 import json
 import time
 
-from . import git, host, paths, qemubuild, qtests, tools, tree
+from . import crossbuild, git, host, paths, qemubuild, qtests, tools, tree
 from .report import WorkbenchError, duration, info, step, warn
 
 # A patch that touches these may change ACPI tables.
@@ -68,9 +68,12 @@ def one(commit, quick):
     with tree.locked():
         tree.worktree(paths.BISECT_SRC, commit)
     qemubuild.configure_and_make(paths.BISECT_SRC, paths.BISECT_BUILD, name="bisect")
+    if _needs_arm64(commit):
+        crossbuild.make(paths.BISECT_SRC, paths.BISECT_ARM64, ["qemu-system-aarch64"],
+                        "bisect-cross")
     if quick:
         return {"commit": commit, "tests": None}
-    changed = git.run("diff", "--name-only", f"{commit}^", commit).split("\n")
+    changed = _changed(commit)
     tables = any(path.startswith(TABLES) for path in changed)
     if tables and not qemubuild.built("pristine"):
         qemubuild.build("pristine", ["qemu-system-aarch64", "qemu-img"])
@@ -87,10 +90,22 @@ def one(commit, quick):
     return {"commit": commit, "tests": {r.name: r.status for r in found.values()}}
 
 
+def _changed(commit):
+    return git.run("diff", "--name-only", f"{commit}^", commit).split("\n")
+
+
+def _needs_arm64(commit):
+    """Whether the commit has code that is compiled only for Arm hosts, and this is none."""
+    return crossbuild.needed() and any("kvm" in path for path in _changed(commit))
+
+
 def key_of(commit):
     """Tree and build options: what a result depends on."""
     tree_id = git.run("rev-parse", f"{commit}^{{tree}}").strip()
-    options = hashlib.sha256(repr((qemubuild.OPTIONS, qtests.RELATED)).encode()).hexdigest()[:12]
+    builds = (qemubuild.OPTIONS, qtests.RELATED)
+    if _needs_arm64(commit):
+        builds += (crossbuild.OPTIONS,)
+    options = hashlib.sha256(repr(builds).encode()).hexdigest()[:12]
     return f"{tree_id}-{options}"
 
 

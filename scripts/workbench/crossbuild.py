@@ -52,13 +52,17 @@ def build(targets=TARGETS):
     host.require("series", "build")
     tools.ensure()
     tree.ensure()
+    make(paths.QEMU_SRC, paths.PATCHED_ARM64, targets, "cross")
+    return paths.PATCHED_ARM64 / qemubuild.BINARY
+
+
+def make(source, folder, targets, name):
+    """Build the tree SOURCE in FOLDER, as qemubuild.configure_and_make() does."""
     toolchain()
     # The wrapper, which ccache sees as the compiler, is made anew with build/; the version is
     # what counts.
-    qemubuild.configure_and_make(
-        paths.QEMU_SRC, paths.PATCHED_ARM64, targets, "cross", OPTIONS,
-        {"CCACHE_COMPILERCHECK": "%compiler% --version"})
-    return paths.PATCHED_ARM64 / qemubuild.BINARY
+    qemubuild.configure_and_make(source, folder, targets, name, OPTIONS,
+                                 {"CCACHE_COMPILERCHECK": "%compiler% --version"})
 
 
 def built():

@@ -31,6 +31,7 @@ BASE_SRC = BUILD / "base" / "qemu"
 PRISTINE = BUILD / "base" / "pristine"
 BISECT_SRC = BUILD / "bisect" / "qemu"
 BISECT_BUILD = BUILD / "bisect" / "build"
+BISECT_ARM64 = BUILD / "bisect" / "arm64"
 BISECT_RESULTS = BUILD / "bisect-results.json"
 
 # What a user came for.
