@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Migration and snapshots of guests whose CPUs came and went, whatever runs them."""
+
+import time
+
+
+class MigrationCases:
+    """Moving a guest from one QEMU to another. For a GuestCase."""
+
+    def destination(self, source, cpus, added=None, **changes):
+        """Start the other side: like SOURCE, its added CPUs (or those ADDED) given with -device."""
+        slots = cpus.slots()
+        if added is None:
+            added = [number for number, slot in enumerate(slots)
+                     if slot.get("qom-path", "").startswith("/machine/peripheral/")]
+        extra = []
+        for number in added:
+            extra += ["-device", cpus.option(number)]
+        config = self.config(extra=["-incoming", "defer", *extra], **changes)
+        return self.start(config, suffix=".destination")
+
+    def migrate(self, source, destination):
+        """Move the guest; returns the status on the source, "completed" or "failed"."""
+        for guest in (source, destination):
+            # The source waits for the destination's word, as libvirt lets it.
+            guest.qmp("migrate-set-capabilities", {"capabilities": [
+                {"capability": "return-path", "state": True}]})
+        uri = f"unix:{self.folder()}/migration"
+        destination.qmp("migrate-incoming", {"uri": uri})
+        source.qmp("migrate", {"uri": uri})
+
+        def finished():
+            status = source.qmp("query-migrate").get("status")
+            return status if status in ("completed", "failed", "cancelled") else None
+
+        return source.wait_for(finished, lambda: f"migration to end; the source says "
+                               f"{source.qmp('query-migrate')}", 60)
+
+    def moved(self, source, destination):
+        """The guest is on the other side, and running there."""
+        self.assertEqual(self.migrate(source, destination), "completed",
+                         destination.process.errors())
+        destination.wait_for(
+            lambda: destination.qmp("query-status")["status"] == "running",
+            lambda: f"the destination runs; it says {destination.qmp('query-status')}")
+        source.close()
+
+    def clocks(self, guest, numbers):
+        """The guest's time in seconds as each of the CPUs NUMBERS sees it, one after the other.
+
+        Each sleeps before, which only its own timer's interrupt ends.
+        """
+        names = " ".join(str(number) for number in sorted(numbers))
+        return [float(line) for line in guest.check(
+            f"for cpu in {names}; do taskset -c $cpu sleep 0.05; "
+            "taskset -c $cpu cut -d ' ' -f 1 /proc/uptime; done").split()]
+
+    def assert_clocks_go_on(self, before, after, seconds):
+        """The CPUs' clocks agree, did not go back, and not further than SECONDS."""
+        self.assertEqual(before + after, sorted(before + after))
+        self.assertLessEqual(after[-1] - before[0], seconds + 1)
+
+    def test_added_with_holes(self):
+        """Added CPUs in slots 3 and 6; both sides agree, and plugging goes on over there."""
+        source, cpus = self.boot()
+        cpus.plug(3)
+        cpus.plug(6)
+        there = {0, 1, 3, 6}
+        start, before = time.monotonic(), self.clocks(source, there)
+        target, cpus = self.destination(source, cpus)
+        self.moved(source, target)
+        self.assert_cpus(cpus, there)
+        after = self.clocks(target, there)
+        self.assert_clocks_go_on(before, after, time.monotonic() - start)
+        cpus.work(there)
+        cpus.unplug(3)
+        cpus.plug(2)
+        cpus.unplug(1)
+        self.assert_cpus(cpus, {0, 2, 6})
+        self.reset(target)
+        self.assert_cpus(cpus, {0, 2, 6})
+
+    def test_after_removal(self):
+        """One of -smp is gone: the destination gets the others with -device."""
+        source, cpus = self.boot(self.config(smp="3,maxcpus=8"))
+        cpus.unplug(1)
+        target, there = self.destination(source, cpus, added=[2], smp="1,maxcpus=8")
+        self.moved(source, target)
+        self.assert_cpus(there, {0, 2})
+        there.plug(1)
+        self.assert_cpus(there, range(3))
+        there.work(range(3))
+
+    def test_added_then_removed(self):
+        """A slot that was used and is free again migrates like one that never was."""
+        source, cpus = self.boot()
+        cpus.plug(4)
+        cpus.unplug(4)
+        target, there = self.destination(source, cpus)
+        self.moved(source, target)
+        self.assert_cpus(there, {0, 1})
+        there.plug(4)
+        self.assert_cpus(there, {0, 1, 4})
+
+    def test_pending_insertion(self):
+        """The guest learns on the destination of a CPU that came while it was stopped."""
+        source, cpus = self.boot()
+        source.qmp("stop")
+        cpus.add(2)
+        target, there = self.destination(source, cpus)
+        self.assertEqual(self.migrate(source, target), "completed")
+        source.close()
+        target.qmp("cont")
+        there.wait_enabled(2)
+        there.bring_online(2)
+        self.assert_cpus(there, range(3))
+        there.unplug(2)
+
+    def test_pending_removal(self):
+        """A device_del that the guest has not seen is answered on the destination."""
+        source, cpus = self.boot()
+        cpus.plug(2)
+        source.qmp("stop")
+        handle = cpus.delete(2)
+        target, there = self.destination(source, cpus)
+        self.assertEqual(self.migrate(source, target), "completed")
+        source.close()
+        target.qmp("cont")
+        there.wait_deleted(handle)
+        there.wait_view("CPU 2 gone", enabled={0, 1}, online={0, 1})
+        there.plug(2)
+        self.assert_cpus(there, range(3))
+
+    def test_request_during_migration(self):
+        """What comes while the guest is being moved is refused or done, and never half."""
+        source, cpus = self.boot()
+        cpus.plug(2)
+        target, _ = self.destination(source, cpus)
+        source.qmp("migrate-set-parameters", {"max-bandwidth": 100000})
+        uri = f"unix:{self.folder()}/migration"
+        target.qmp("migrate-incoming", {"uri": uri})
+        source.qmp("migrate", {"uri": uri})
+        source.wait_for(lambda: source.qmp("query-migrate").get("status") == "active",
+                        "migration is active")
+        self.assert_refused("migrat", cpus.add, 3)
+        self.assert_refused("migrat", cpus.delete, 2)
+        source.qmp("migrate_cancel")
+        source.wait_for(lambda: source.qmp("query-migrate").get("status") == "cancelled",
+                        "migration is cancelled")
+        self.assert_cpus(cpus, range(3))
+        cpus.plug(3)
+        cpus.unplug(2)
+        self.assert_cpus(cpus, {0, 1, 3})
+
+    def check_mismatch(self, added):
+        source, cpus = self.boot()
+        cpus.plug(2)
+        target, _ = self.destination(source, cpus, added=added)
+        status = self.migrate(source, target)
+        self.assertEqual(status, "failed", "a destination with other CPUs took the guest")
+        ended = target.process.wait(20)
+        words = target.process.errors()
+        self.assertNotEqual(ended, 0)
+        # An abort or a crash is no clean failure.
+        self.assertFalse(ended is not None and ended < 0, f"signal {ended}: {words}")
+        self.assertRegex(words, "(?i)cpu", "the destination names the cause")
+        if source.qmp("query-status")["status"] != "running":
+            source.qmp("cont")
+        self.assert_cpus(cpus, range(3))
+        cpus.unplug(2)
+        cpus.plug(3)
+        self.assert_cpus(cpus, {0, 1, 3})
+
+    def test_destination_lacks_cpu(self):
+        """The migration fails with a message, and the source goes on."""
+        self.check_mismatch(added=[])
+
+    def test_destination_has_another_cpu(self):
+        self.check_mismatch(added=[3])
+
+    def test_destination_has_cpu_too_many(self):
+        self.check_mismatch(added=[2, 4])
+
+
+class SnapshotCases:
+    """savevm and loadvm. For a GuestCase."""
+
+    def test_same_process(self):
+        """savevm with added CPUs, then loadvm in the same QEMU and in a new one."""
+        disk = self.disk()
+        guest, cpus = self.boot(self.config(extra=disk, memory="256M"))
+        cpus.plug(3)
+        guest.check("echo before > /tmp/mark")
+        self.assertEqual(guest.hmp("savevm one"), "")
+        guest.check("echo after > /tmp/mark")
+        self.assertEqual(guest.hmp("loadvm one"), "")
+        self.assertEqual(guest.check("cat /tmp/mark"), "before")
+        self.assert_cpus(cpus, {0, 1, 3})
+        option = cpus.option(3)
+        guest.close()
+        guest, cpus = self.start(self.config(
+            extra=[*disk, "-device", option, "-loadvm", "one"], memory="256M"), suffix=".loaded")
+        self.assertEqual(guest.check("cat /tmp/mark"), "before")
+        self.assert_cpus(cpus, {0, 1, 3})
+        cpus.unplug(3)
+        cpus.plug(2)
+        self.assert_cpus(cpus, range(3))
+
+    def test_other_cpus(self):
+        """loadvm of a snapshot with other CPUs says what is wrong and does not crash."""
+        guest, cpus = self.boot(self.config(extra=self.disk(), memory="256M"))
+        cpus.plug(3)
+        self.assertEqual(guest.hmp("savevm one"), "")
+        cpus.unplug(3)
+        self.assertRegex(guest.hmp("loadvm one"), "(?i)error")
+        cpus.add(3)
+        self.assertEqual(guest.hmp("loadvm one"), "")
+        guest.qmp("cont")
+        self.assert_cpus(cpus, {0, 1, 3})
+        cpus.unplug(3)

@@ -1,0 +1,334 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""PSCI calls and register accesses of a guest that does what no real one would.
+
+The guest is the program in tests/psci, which runs in place of firmware and takes orders on its
+console.
+"""
+
+import os
+import random
+import subprocess
+from dataclasses import replace
+
+from guestcase import LONG
+from workbench import crossbuild, paths
+from workbench.guest import GuestError
+
+SOURCES = paths.TOP / "tests/psci"
+BUILT = paths.BUILD / "psci"
+OPTIONS = ("-Wall", "-Wextra", "-Werror", "-O1", "-march=armv8-a", "-ffreestanding", "-nostdlib",
+           "-static", "-no-pie", "-fno-pic", "-fno-stack-protector", "-fno-builtin",
+           "-fno-asynchronous-unwind-tables", "-mgeneral-regs-only", "-mstrict-align",
+           "-Wl,--build-id=none", "-Wl,-T,monitor.lds")
+
+CPU_OFF = 0x84000002
+# Of each call the 32-bit and the 64-bit one.
+CPU_ON = (0x84000003, 0xc4000003)
+AFFINITY_INFO = (0x84000004, 0xc4000004)
+
+SUCCESS, NOT_SUPPORTED, INVALID_PARAMETERS, DENIED, ALREADY_ON = 0, -1, -2, -3, -4
+# What AFFINITY_INFO answers.
+ON, OFF = 0, 1
+
+HOTPLUG = 0x090d0000
+SELECTOR, CONTROL = HOTPLUG, HOTPLUG + 4
+# Bits of CONTROL, see docs/specs/acpi_cpu_hotplug.rst.
+ENABLED, REMOVAL, EJECT = 1, 4, 8
+
+
+def firmware():
+    """The path of the program, compiled if that is not done yet."""
+    target = BUILT / "monitor.bin"
+    newest = max(path.stat().st_mtime for path in SOURCES.iterdir())
+    if target.exists() and target.stat().st_mtime > newest:
+        return target
+    prefix = ""
+    if crossbuild.needed():
+        crossbuild.toolchain()
+        prefix = f"{crossbuild.WRAPPERS}/{crossbuild.TRIPLET}-"
+    BUILT.mkdir(parents=True, exist_ok=True)
+    program, image = (BUILT / f"new-{os.getpid()}{suffix}" for suffix in (".elf", ".bin"))
+    for command in ([f"{prefix}gcc", *OPTIONS, "-o", program, "start.S", "monitor.c"],
+                    [f"{prefix}objcopy", "-O", "binary", program, image]):
+        done = subprocess.run(command, cwd=SOURCES, text=True, check=False,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        if done.returncode:
+            raise GuestError(f"{command[0]} in {SOURCES} failed:\n{done.stdout}")
+    program.unlink()
+    image.replace(target)
+    return target
+
+
+class Monitor:
+    """The program that runs in GUEST, which has just started or was reset."""
+
+    def __init__(self, guest):
+        self.guest = guest
+        self.ready()
+
+    def ready(self):
+        """Wait until it takes orders, after a start or a reset."""
+        # Where CPUs start, in decimal.
+        self.entry = int(self.guest.wait_ready(20))
+
+    def ask(self, *words, seconds=30):
+        """Give an order of words and numbers; returns the answer."""
+        line = " ".join(word if isinstance(word, str) else f"{word:x}" for word in words)
+        self.guest.console.send(line)
+        match = self.guest.console.wait_text(r"= (-?\d+)\r?\n", seconds, f"answer to {line!r}")
+        return int(match.group(1))
+
+    def on(self, cpu, *words):
+        """Have another CPU do what ask() does, and do not wait for the answer."""
+        if self.ask("on", cpu, *words):
+            raise GuestError(f"CPU {cpu} has not done yet what it was told before")
+
+    def field(self, cpu, index):
+        """Field INDEX of struct cpu, see monitor.c."""
+        return self.ask("field", cpu, index)
+
+    def entries(self, cpu):
+        """How often CPU has been started."""
+        return self.field(cpu, 0)
+
+    def runs(self, cpu):
+        """True if CPU, which has no order, runs."""
+        laps = self.field(cpu, 3)
+        return any(self.field(cpu, 3) != laps for _ in range(50))
+
+    def result(self, cpu):
+        """What the last order gave on CPU, None while it is not done."""
+        return None if self.field(cpu, 4) else self.field(cpu, 5)
+
+    def start(self, cpu, context=0, function=CPU_ON[1], mpidr=None):
+        """CPU_ON of CPU; returns the answer."""
+        return self.ask("call", function, cpu if mpidr is None else mpidr, self.entry, context)
+
+    def info(self, mpidr, function=AFFINITY_INFO[1]):
+        """AFFINITY_INFO, of one CPU."""
+        return self.ask("call", function, mpidr, 0, 0)
+
+    def select(self, number):
+        """Write the register that selects a slot."""
+        self.ask("write", SELECTOR, 4, number)
+
+    def eject(self, number):
+        """Have the CPU of slot NUMBER removed, without asking anybody."""
+        self.select(number)
+        self.ask("write", CONTROL, 1, EJECT)
+
+
+class PsciCase:
+    """A machine with four slots, of which two are taken. For a GuestCase."""
+
+    taken = 2
+
+    def monitor(self):
+        """Start the program; returns the guest, its Cpus and the Monitor."""
+        config = self.config(smp=f"{self.taken},maxcpus=4", memory="128M",
+                             machine="virt,gic-version=3,cpu-hotplug=on")
+        # Paused, as the program would be done with its greeting before QEMU has the console.
+        guest, cpus = self.start(replace(config, kernel=None, initrd=None, firmware=firmware()),
+                                 paused=True)
+        guest.qmp("cont")
+        return guest, cpus, Monitor(guest)
+
+    def assert_started(self, monitor, cpu, context, before):
+        """CPU has been started once since it had BEFORE entries, as asked for, and runs."""
+        guest = monitor.guest
+        guest.wait_for(lambda: monitor.entries(cpu) == before + 1, f"CPU {cpu} has started")
+        self.assertEqual(monitor.field(cpu, 1), context)
+        self.assertEqual(monitor.field(cpu, 2) & 0xff00ffffff, cpu)
+        self.assertTrue(monitor.runs(cpu))
+        self.assertEqual(monitor.info(cpu), ON)
+
+    def bring_up(self, monitor, cpu, context, function=CPU_ON[1]):
+        """CPU_ON of a CPU that is off succeeds."""
+        before = monitor.entries(cpu)
+        self.assertEqual(monitor.info(cpu), OFF)
+        self.assertEqual(monitor.start(cpu, context, function), SUCCESS)
+        self.assert_started(monitor, cpu, context, before)
+        for again in CPU_ON:
+            self.assertEqual(monitor.start(cpu, 1, again), ALREADY_ON)
+
+    def assert_free(self, monitor, cpu):
+        """The slot answers as one that has no CPU."""
+        for function in CPU_ON:
+            self.assertEqual(monitor.start(cpu, 1, function), DENIED)
+        for function in AFFINITY_INFO:
+            self.assertEqual(monitor.info(cpu, function), OFF)
+
+    def take_down(self, monitor, cpu):
+        """CPU turns itself off."""
+        monitor.on(cpu, "call", CPU_OFF, 0, 0, 0)
+        monitor.guest.wait_for(lambda: monitor.info(cpu) == OFF, f"CPU {cpu} is off")
+        self.assertFalse(monitor.runs(cpu))
+
+    def remove(self, guest, cpus, monitor, number):
+        """device_del, which the guest obeys."""
+        handle = cpus.delete(number)
+        monitor.select(number)
+        self.assertEqual(monitor.ask("read", CONTROL, 1) & (ENABLED | REMOVAL), ENABLED | REMOVAL)
+        monitor.ask("write", CONTROL, 1, REMOVAL)
+        monitor.eject(number)
+        cpus.wait_deleted(handle)
+        self.assertEqual(monitor.ask("read", CONTROL, 1), 0)
+        self.assertNotIn(number, cpus.taken())
+
+
+class CallCases(PsciCase):
+    """What PSCI answers for CPUs that are there, that may come, and that never will."""
+
+    def test_calls(self):
+        """CPU_ON and AFFINITY_INFO of all kinds of MPIDRs, with 32 and with 64 bits."""
+        _, _, monitor = self.monitor()
+        unknown = [4, 0xf, 0x100, 0x10000, 0xffffff,
+                   # As the CPUs' own registers show it, with bits that are reserved here.
+                   0x80000000, 0x80000001, 0x80000002, 0x01000001, 0x40000002]
+        wide = [1 << 32, 1 << 32 | 1, 1 << 32 | 2, 1 << 40 | 2, 1 << 63 | 1, (1 << 64) - 1]
+        for function in CPU_ON:
+            self.assertEqual(monitor.start(0, 1, function), ALREADY_ON)
+            for mpidr in unknown + (wide if function == CPU_ON[1] else []):
+                self.assertEqual(monitor.start(mpidr, 1, function), INVALID_PARAMETERS,
+                                 f"{function:#x} {mpidr:#x}")
+        for function in AFFINITY_INFO:
+            self.assertEqual(monitor.info(0, function), ON)
+            for mpidr in unknown + (wide if function == AFFINITY_INFO[1] else []):
+                self.assertEqual(monitor.info(mpidr, function), INVALID_PARAMETERS,
+                                 f"{function:#x} {mpidr:#x}")
+        self.assert_free(monitor, 2)
+        self.assert_free(monitor, 3)
+        self.bring_up(monitor, 1, 0x123456789abcdef)
+        self.take_down(monitor, 1)
+        self.bring_up(monitor, 1, 0x12345678, CPU_ON[0])
+        # Others may ask as well.
+        monitor.on(1, "call", CPU_ON[1], 2, monitor.entry, 0)
+        monitor.guest.wait_for(lambda: monitor.result(1) == DENIED, "CPU 1 is denied CPU 2")
+
+    def test_plugged(self):
+        """A CPU that is plugged can be started, and no more when it was removed, even running."""
+        guest, cpus, monitor = self.monitor()
+        self.assert_free(monitor, 2)
+        for context in (0x1111, 0x2222, 0x3333):
+            cpus.add(2)
+            self.bring_up(monitor, 2, context)
+            if context == 0x2222:
+                self.take_down(monitor, 2)
+            self.remove(guest, cpus, monitor, 2)
+            self.assert_free(monitor, 2)
+            self.assertFalse(monitor.runs(2))
+        cpus.add(3)
+        cpus.add(2)
+        # Never started.
+        self.remove(guest, cpus, monitor, 3)
+        self.assert_free(monitor, 3)
+        self.bring_up(monitor, 1, 0x4444)
+        self.bring_up(monitor, 2, 0x5555, CPU_ON[0])
+        self.remove(guest, cpus, monitor, 1)
+        self.assert_free(monitor, 1)
+        self.assertTrue(monitor.runs(2))
+        # All but the first are off after a reset, and free slots are still free.
+        guest.qmp("system_reset")
+        monitor.ready()
+        self.assert_free(monitor, 1)
+        self.assert_free(monitor, 3)
+        self.bring_up(monitor, 2, 0x6666)
+
+    def test_race(self):
+        """CPU_ON again and again while the CPU comes, and while it goes."""
+        guest, cpus, monitor = self.monitor()
+        self.bring_up(monitor, 1, 1)
+        for context in range(2, 6):
+            before = monitor.entries(2)
+            monitor.on(1, "while", CPU_ON[context % 2], 2, monitor.entry, context, DENIED % 2**32)
+            cpus.add(2)
+            guest.wait_for(lambda: monitor.result(1) is not None, "CPU 2 is not denied any more")
+            self.assertEqual(monitor.result(1), SUCCESS)
+            self.assert_started(monitor, 2, context, before)
+            monitor.on(1, "while", CPU_ON[context % 2], 2, monitor.entry, 9, ALREADY_ON % 2**32)
+            self.remove(guest, cpus, monitor, 2)
+            guest.wait_for(lambda: monitor.result(1) is not None, "CPU 2 is not on any more")
+            self.assertEqual(monitor.result(1), DENIED)
+            self.assertEqual(monitor.entries(2), before + 1)
+
+
+class HostileCases(PsciCase):
+    """What no guest should do to the registers of CPU hotplug."""
+
+    taken = 4
+
+    def usage(self, guest):
+        """Threads and file descriptors of QEMU."""
+        return guest.process.threads(), guest.process.descriptors()
+
+    def refill(self, guest, cpus):
+        """Put CPUs into all free slots; those that had been in them may have had any id."""
+        for number in {1, 2, 3} - cpus.taken():
+            cpus.add(number)
+        guest.events()
+
+    def test_ejects(self):
+        """CPUs that are ejected without a request, by themselves, twice, and not there."""
+        guest, cpus, monitor = self.monitor()
+        self.bring_up(monitor, 3, 3)
+        before = self.usage(guest)
+        for _ in range(3):
+            self.bring_up(monitor, 1, 1)
+            self.bring_up(monitor, 2, 2)
+            monitor.eject(0)
+            monitor.select(4)
+            monitor.ask("write", CONTROL, 1, EJECT)
+            monitor.select(0xffffffff)
+            monitor.ask("write", CONTROL, 1, EJECT)
+            monitor.eject(1)
+            monitor.eject(1)
+            guest.wait_for(lambda: cpus.taken() == {0, 2, 3}, "CPU 1 is ejected")
+            monitor.eject(1)
+            # The selector is that of all CPUs.
+            monitor.select(2)
+            monitor.on(2, "write", CONTROL, 1, EJECT)
+            guest.wait_for(lambda: cpus.taken() == {0, 3}, "CPU 2 has ejected itself")
+            self.assert_free(monitor, 1)
+            self.assert_free(monitor, 2)
+            self.refill(guest, cpus)
+        guest.wait_for(lambda: self.usage(guest) == before,
+                       lambda: f"threads and descriptors of QEMU are {before} again, and not "
+                       f"{self.usage(guest)}")
+        self.assertTrue(monitor.runs(3))
+        # A device_del after all that is answered as ever.
+        self.remove(guest, cpus, monitor, 3)
+
+    def test_storm(self):
+        """Random accesses by all CPUs at once, time and again; QEMU then still does its work."""
+        guest, cpus, monitor = self.monitor()
+        before = None
+        order = random.Random(5)
+        for number in range(12 if LONG else 5):
+            self.refill(guest, cpus)
+            for cpu in (1, 2, 3):
+                monitor.start(cpu, number)
+            if number == 1:
+                before = self.usage(guest)
+            for cpu in (1, 2, 3):
+                if cpu in cpus.taken():
+                    monitor.on(cpu, "storm", order.randrange(2**32), 300)
+            monitor.ask("storm", order.randrange(2**32), 300, seconds=120)
+            guest.qmp("query-status")
+            # With selectors and commands of all kinds left behind.
+            if number % 2:
+                guest.qmp("stop")
+                guest.qmp("cont")
+            guest.qmp("system_reset")
+            monitor.ready()
+        guest.wait_for(lambda: self.filled(guest, cpus) == before,
+                       lambda: f"threads and descriptors of QEMU are {before} again, and not "
+                       f"{self.usage(guest)}")
+        monitor.select(0)
+        self.remove(guest, cpus, monitor, 2)
+        cpus.add(2)
+        self.bring_up(monitor, 2, 7)
+
+    def filled(self, guest, cpus):
+        """Like usage(), with all slots filled."""
+        self.refill(guest, cpus)
+        return self.usage(guest)

@@ -1,0 +1,28 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+# meson: timeout=600 suite=kvm
+"""PSCI calls and register accesses under KVM by a guest that was written for that."""
+
+import labcase
+import pscicases
+
+
+class Calls(pscicases.CallCases, labcase.LabCase):
+    """The cases of pscicases.py with KVM."""
+
+    def test_upper_halves(self):
+        """The arguments of the 32-bit call are what the lower halves of the registers hold."""
+        _, _, monitor = self.monitor()
+        self.assertEqual(monitor.start(2 | 1 << 32, 1, pscicases.CPU_ON[0]), pscicases.DENIED)
+        before = monitor.entries(1)
+        self.assertEqual(monitor.start(1 | 1 << 40, 0xabcdef0123456789, pscicases.CPU_ON[0]),
+                         pscicases.SUCCESS)
+        self.assert_started(monitor, 1, 0x23456789, before)
+
+
+class Hostile(pscicases.HostileCases, labcase.LabCase):
+    """The cases of pscicases.py with KVM."""
+
+
+if __name__ == "__main__":
+    labcase.main()
