@@ -86,7 +86,10 @@ class Console:
         except TIMEOUT:
             raise ConsoleError(f"{self._name}: no {wanted} within {seconds:.0f} s"
                                f"{self.last_lines()}") from None
-        except (EOF, OSError):
+        except (EOF, OSError) as error:
+            if isinstance(error, EOF):
+                # Then pexpect keeps no buffer.
+                self._seen += self._stream.before
             raise ConsoleError(f"{self._name}: the console was closed while waiting for {wanted}"
                                f"{self.last_lines()}") from None
         self._seen = (self._seen + self._stream.before + str(self._stream.after))[-8000:]
@@ -94,6 +97,9 @@ class Console:
 
     def last_lines(self, count=15):
         """The last COUNT lines of the console as an indented block, for messages."""
+        # Nothing may have been expected since the last of it came.
+        if self._stream.expect([EOF, TIMEOUT], timeout=0.1) == 0:
+            self._seen += self._stream.before
         # What pexpect has read and not matched is still in its buffer.
         text = _ESCAPES.sub("", self._seen + (self._stream.buffer or ""))
         lines = [line for line in text.splitlines() if line.strip() and not _MARKER.match(line)]
@@ -112,12 +118,16 @@ class Console:
         return self._stream.match
 
     def send(self, line):
-        """Send LINE and a newline."""
-        self._stream.send(line + "\n")
+        """Send LINE and a newline. Raises ConsoleError when the console is closed."""
+        self.type(line + "\n")
 
     def type(self, text):
-        """Send TEXT as it is."""
-        self._stream.send(text)
+        """Send TEXT as it is. Raises ConsoleError when the console is closed."""
+        try:
+            self._stream.send(text)
+        except OSError as error:
+            raise ConsoleError(f"{self._name}: the console is closed ({error})"
+                               f"{self.last_lines()}") from None
 
     def arrived(self, seconds):
         """Take what has come, waiting up to SECONDS; may be empty. Raises ConsoleError at the end.

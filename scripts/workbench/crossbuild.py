@@ -147,10 +147,11 @@ def libraries_of(*binaries):
         for name in re.findall(r"\(NEEDED\).*\[(.*)\]", out):
             if name in found:
                 continue
-            paths_of_it = [root / folder / TRIPLET / name for folder in ("lib", "usr/lib")]
-            found[name] = next((path for path in paths_of_it if path.exists()), None)
+            candidates = [root / folder / TRIPLET / name for folder in ("lib", "usr/lib")]
+            found[name] = next((path for path in candidates if path.exists()), None)
             if not found[name]:
-                raise WorkbenchError(f"{root} has no {name}, which {' or '.join(binaries)} needs.")
+                raise WorkbenchError(f"{root} has no {name}, which is needed by "
+                                     + " or ".join(str(binary) for binary in binaries))
             queue.append(str(found[name]))
     return found
 

@@ -57,8 +57,8 @@ class Config:
     def command(self):
         """The QEMU command as a list, without monitor and console."""
         file = self.place.file
-        words = [str(file(self.qemu)), "-machine", self.machine, "-accel", self.accel, "-cpu", self.cpu,
-                 "-smp", self.smp, "-m", self.memory, "-display", "none", "-nic", "none",
+        words = [str(file(self.qemu)), "-machine", self.machine, "-accel", self.accel,
+                 "-cpu", self.cpu, "-smp", self.smp, "-m", self.memory, "-display", "none", "-nic", "none",
                  "-no-user-config", "-nodefaults"]
         if self.firmware:
             words += ["-bios", str(file(self.firmware))]

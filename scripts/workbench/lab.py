@@ -35,7 +35,10 @@ def config(qemu=None, **changes):
         "qemu": qemu or paths.PATCHED / "qemu-system-aarch64", "machine": MACHINE, "cpu": CPU,
         "smp": "2", "memory": "4G", "kernel": kernel, "firmware": firmware,
         "initrd": labhost.initrd(),
+        # A crash ends the emulator, and with that all waiting for the host.
+        "append": "quiet harness panic=-1",
         "extra": [
+            "-no-reboot",
             "-netdev", "user,id=control,ipv6=off",
             "-device", "virtio-net-pci,netdev=control,romfile=",
             # Another network, as the two would be one to the host.
@@ -132,7 +135,7 @@ class Lab:
         try:
             return self.guest.run(command, seconds)
         except GuestError as error:
-            self.lost = str(error)
+            self.lost = str(error).splitlines()[0]
             raise
 
     def check(self, command, seconds=30):
@@ -212,7 +215,7 @@ class Lab:
         """What the host's console has shown last."""
         ended = self.guest.process.status()
         state = "" if ended is None else f", QEMU ended with {ended}: {self.guest.process.errors()}"
-        lines = self.guest.console.last_lines().replace("\n", "\n  ")
+        lines = self.guest.console.last_lines(45).replace("\n", "\n  ")
         return f"\n  on the Arm host {self.guest.name}{state}{lines}"
 
 
@@ -308,8 +311,9 @@ class Process:
         """What it has written to standard output and standard error so far."""
         try:
             return self._lab.check(f"cat {self._folder}/errors")
-        except GuestError as error:
-            return f"(not known: {error})"
+        except GuestError:
+            # The host is lost; its describe() says more.
+            return ""
 
     def kill(self):
         """End it; harmless if it has ended."""

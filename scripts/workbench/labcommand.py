@@ -4,6 +4,7 @@
 import contextlib
 import json
 import os
+import re
 import select
 import shutil
 import signal
@@ -18,7 +19,7 @@ from . import crossbuild, paths, qemubuild, tools
 from .report import WorkbenchError, info, step
 
 STATE = paths.LAB / "running.json"
-_END = "lab-shell-ended"
+_PROMPT = "host# "
 
 
 def build():
@@ -162,11 +163,14 @@ def shell(options):
         size = shutil.get_terminal_size()
         info("Ctrl-D or exit leaves this shell")
         terminal = "/dev/ttyAMA0"
-        host.check(f"stty -F {terminal} sane rows {size.lines} cols {size.columns} -echo")
-        # The marker as two words: the shell must not be taken to have ended by what is typed.
-        host.guest.console.send(
-            f"stty echo < {terminal}; PS1='host# ' setsid cttyhack sh -i < {terminal}; "
-            f"stty -echo < {terminal}; echo {_END[:3]}''{_END[3:]}")
+        host.check(f"stty -F {terminal} rows {size.lines} cols {size.columns}")
+        # When the shell ends, Linux hangs up its terminal, which ends the outer shell as well; init
+        # starts that one anew and says so.
+        host.guest.console.send(f"PS1='{_PROMPT}' exec setsid cttyhack sh -i < {terminal}")
+        # What comes earlier would be thrown away.
+        host.guest.console.wait_text(re.escape(_PROMPT), 20, "prompt")
+        sys.stdout.write(_PROMPT)
+        sys.stdout.flush()
         _relay(host.guest.console)
     return 0
 
@@ -174,13 +178,14 @@ def shell(options):
 def _relay(console):
     """Connect this terminal with the console until the shell on it has ended."""
     keys = sys.stdin.fileno()
+    from .console import READY
     settings = termios.tcgetattr(keys) if os.isatty(keys) else None
     waiting = [keys]
     seen = ""
     try:
         if settings:
             tty.setraw(keys)
-        while _END not in seen:
+        while not re.search(READY, seen):
             if select.select(waiting, [], [], 0.01)[0]:
                 typed = os.read(keys, 1024)
                 if not typed:
@@ -188,7 +193,7 @@ def _relay(console):
                 console.type(typed.decode(errors="replace") or "\x04")
             text = console.arrived(0.01)
             seen = (seen + text)[-4096:]
-            sys.stdout.write(text.partition(_END)[0])
+            sys.stdout.write(re.sub(READY, "", text))
             sys.stdout.flush()
     finally:
         if settings:

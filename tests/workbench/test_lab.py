@@ -5,7 +5,6 @@
 
 import lzma
 import os
-import sys
 import tempfile
 import unittest
 from pathlib import Path, PurePosixPath
