@@ -72,7 +72,7 @@ class MigrationCases:
         self.assert_cpus(cpus, there)
         after = self.clocks(target, there)
         self.assert_clocks_go_on(before, after, time.monotonic() - start)
-        cpus.work(there)
+        cpus.work(there, 200)
         cpus.unplug(3)
         cpus.plug(2)
         cpus.unplug(1)
@@ -89,7 +89,7 @@ class MigrationCases:
         self.assert_cpus(there, {0, 2})
         there.plug(1)
         self.assert_cpus(there, range(3))
-        there.work(range(3))
+        there.work(range(3), 200)
 
     def test_added_then_removed(self):
         """A slot that was used and is free again migrates like one that never was."""
