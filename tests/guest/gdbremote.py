@@ -5,8 +5,6 @@ By hand, because no gdb that knows Arm belongs to what the tests install, and a 
 by itself which packets it sends and when.
 """
 
-import socket
-
 from workbench.guest import FACTOR, GuestError
 
 AARCH64_PC = 32 * 16            # where the program counter is in the answer to "g", in hex digits
@@ -14,15 +12,14 @@ AARCH64_REGISTERS = 33 * 16 + 8  # x0 to x30, sp, pc, cpsr
 
 
 class Gdb:
-    """A connection to the gdbstub on the Unix socket PATH. It stops the machine, as gdb does.
+    """The debugger's side of CONNECTION, a socket. Connecting stopped the machine, as gdb does.
 
     Raises GuestError when QEMU does not answer or breaks the protocol.
     """
 
-    def __init__(self, path, seconds=20):
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    def __init__(self, connection, seconds=20):
+        self._socket = connection
         self._socket.settimeout(seconds * FACTOR)
-        self._socket.connect(str(path))
         self._buffer = b""
         # Thread ids with a process, as gdb uses them.
         self.ask("qSupported:multiprocess+")

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What a guest's CPU does that no shell command shows. Started with taskset on the CPU that is
+ * meant; probe.py puts it into guests.
+ *
+ *   cpu-probe counter FILE   reads the virtual counter until SIGTERM. FILE holds the latest reading
+ *                            of all processes that share it; a line for each reading before that.
+ *                            At the end the number of readings and of such steps back.
+ *   cpu-probe cycles PERIOD  counts the cycles of a busy loop and prints their number; the PMU
+ *                            interrupts after each PERIOD
+ *   cpu-probe vectors        takes the longest SVE vectors that there are and prints the length
+ */
+
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/perf_event.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define LOOP            20000000
+#define LINES           3       /* about steps back, per process */
+
+static volatile sig_atomic_t ended;
+
+static void end(int signal)
+{
+    ended = signal;
+}
+
+static void fail(const char *what)
+{
+    printf("%s: %s\n", what, strerror(errno));
+    exit(1);
+}
+
+static uint64_t counter(void)
+{
+    uint64_t value;
+
+    /* Without the barrier it may be read early, before what the others wrote. */
+    asm volatile("isb; mrs %0, cntvct_el0" : "=r"(value) : : "memory");
+    return value;
+}
+
+static void watch_counter(const char *file)
+{
+    _Atomic uint64_t *latest;
+    uint64_t readings = 0, back = 0;
+    int fd = open(file, O_RDWR | O_CREAT, 0600);
+
+    if (fd < 0 || ftruncate(fd, sizeof(*latest))) {
+        fail(file);
+    }
+    latest = mmap(NULL, sizeof(*latest), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (latest == MAP_FAILED) {
+        fail("mmap");
+    }
+    signal(SIGTERM, end);
+    printf("counting\n");
+    fflush(stdout);
+    for (; !ended; readings++) {
+        uint64_t before = atomic_load(latest), now = counter();
+
+        if (now < before && ++back <= LINES) {
+            printf("CPU %d: %lu is %lu less than a reading before\n", sched_getcpu(), now,
+                   before - now);
+            fflush(stdout);
+        }
+        /* After a step back, go on from there. */
+        atomic_compare_exchange_strong(latest, &before, now);
+    }
+    printf("%lu readings, %lu steps back\n", readings, back);
+}
+
+static void count_cycles(uint64_t period)
+{
+    struct perf_event_attr attributes = {
+        .type = PERF_TYPE_HARDWARE, .size = sizeof(attributes),
+        .config = PERF_COUNT_HW_CPU_CYCLES, .sample_period = period,
+    };
+    int fd = syscall(SYS_perf_event_open, &attributes, 0, -1, -1, 0);
+    uint64_t cycles;
+
+    if (fd < 0) {
+        fail("perf_event_open");
+    }
+    for (volatile int i = 0; i < LOOP; i++) {
+    }
+    if (read(fd, &cycles, sizeof(cycles)) != sizeof(cycles)) {
+        fail("read");
+    }
+    printf("%lu cycles\n", cycles);
+}
+
+static void take_vectors(void)
+{
+    uint64_t length;
+
+    if (prctl(PR_SVE_SET_VL, 8192) < 0) {
+        fail("prctl");
+    }
+    asm volatile(".arch_extension sve\n\trdvl %0, #1" : "=r"(length));
+    printf("%lu\n", length);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc == 3 && !strcmp(argv[1], "counter")) {
+        watch_counter(argv[2]);
+    } else if (argc == 3 && !strcmp(argv[1], "cycles")) {
+        count_cycles(strtoull(argv[2], NULL, 0));
+    } else if (argc == 2 && !strcmp(argv[1], "vectors")) {
+        take_vectors();
+    } else {
+        return 2;
+    }
+    return 0;
+}

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The program probe.c, for guests: compiled, and in an initial RAM disk."""
+
+import contextlib
+import os
+import subprocess
+from pathlib import Path
+
+from workbench import assets, crossbuild, initramfs, paths
+from workbench.guest import GuestError
+
+SOURCE = Path(__file__).with_suffix(".c")
+FOLDER = paths.LAB / "probe"
+
+
+def initrd():
+    """Path of the test guests' initial RAM disk with cpu-probe in it; made when it is old."""
+    target = FOLDER / "initrd.gz"
+    base = assets.initrd()
+    if not target.exists() or target.stat().st_mtime < max(
+            path.stat().st_mtime for path in (SOURCE, Path(__file__), base)):
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        program = FOLDER / f".cpu-probe-{os.getpid()}"
+        new = FOLDER / f".new-{os.getpid()}"
+        compiler = "gcc"
+        if crossbuild.needed():
+            compiler = crossbuild.WRAPPERS / f"{crossbuild.TRIPLET}-gcc"
+        subprocess.run([compiler, "-O2", "-Wall", "-static", "-s", "-o", program, SOURCE],
+                       check=True)
+        new.write_bytes(initramfs.extended(base.read_bytes(), {"bin/cpu-probe": program}))
+        program.unlink()
+        new.replace(target)
+    return target
+
+
+class Counter:
+    """Watches the virtual counter of GUEST on all CPUs that follow() was told of."""
+
+    def __init__(self, guest):
+        self._guest = guest
+        self._numbers = []
+
+    def follow(self, number):
+        """Watch on CPU NUMBER, too. It is busy with that; Linux takes it along when it goes."""
+        log = f"/tmp/counter.{len(self._numbers)}"
+        self._numbers.append(number)
+        self._guest.check(f"taskset -c {number} cpu-probe counter /tmp/counter > {log} & "
+                          f"until [ -s {log} ] || ! kill -0 $!; do usleep 10000; done")
+
+    def end(self):
+        """Stop watching; returns what all watchers saw, one text for each."""
+        logs = " ".join(f"/tmp/counter.{index}" for index in range(len(self._numbers)))
+        output = self._guest.check(f"killall cpu-probe; wait; tail -n +1 -v {logs}; "
+                                   f"rm {logs} /tmp/counter")
+        self._numbers = []
+        return [part.strip() for part in output.split("==> ")[1:]]
+
+    @staticmethod
+    def steps_back(seen):
+        """The watchers among SEEN that saw a step back. Raises GuestError if one saw nothing."""
+        for text in seen:
+            if not text.endswith("steps back") or " 0 readings" in text:
+                raise GuestError(f"the counter was not watched to the end: {text}")
+        return [text for text in seen if not text.endswith(" 0 steps back")]
+
+
+@contextlib.contextmanager
+def counter_watched(case, guest, numbers):
+    """While in the with statement, the virtual counter is watched on CPUs NUMBERS.
+
+    Yields the Counter; at the end CASE fails if the counter went back.
+    """
+    counter = Counter(guest)
+    for number in numbers:
+        counter.follow(number)
+    yield counter
+    case.assertEqual(counter.steps_back(counter.end()), [])
