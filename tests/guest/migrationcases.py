@@ -3,20 +3,25 @@
 
 import time
 
+from workbench import assets, initramfs, modules, paths
 
-class MigrationCases:
+
+class Moving:
     """Moving a guest from one QEMU to another. For a GuestCase."""
 
     def destination(self, source, cpus, added=None, **changes):
-        """Start the other side: like SOURCE, its added CPUs (or those ADDED) given with -device."""
+        """Start the other side: like SOURCE, its added CPUs (or those ADDED) given with -device.
+
+        CHANGES are fields of Config.
+        """
         slots = cpus.slots()
         if added is None:
             added = [number for number, slot in enumerate(slots)
                      if slot.get("qom-path", "").startswith("/machine/peripheral/")]
-        extra = []
+        extra = [*changes.pop("extra", ()), "-incoming", "defer"]
         for number in added:
             extra += ["-device", cpus.option(number)]
-        config = self.config(extra=["-incoming", "defer", *extra], **changes)
+        config = self.config(extra=extra, **changes)
         return self.start(config, suffix=".destination")
 
     def migrate(self, source, destination):
@@ -44,6 +49,10 @@ class MigrationCases:
             lambda: destination.qmp("query-status")["status"] == "running",
             lambda: f"the destination runs; it says {destination.qmp('query-status')}")
         source.close()
+
+
+class MigrationCases(Moving):
+    """Guests that are moved. For a GuestCase."""
 
     def clocks(self, guest, numbers):
         """The guest's time in seconds as each of the CPUs NUMBERS sees it, one after the other.
@@ -180,6 +189,60 @@ class MigrationCases:
 
     def test_destination_has_cpu_too_many(self):
         self.check_mismatch(added=[2, 4])
+
+
+class MessageCases(Moving):
+    """Message signalled interrupts: the ITS and LPIs of CPUs that come and go.
+
+    A disk has a queue with an interrupt for each CPU that may come. For a GuestCase.
+    """
+
+    disk_options = ["-blockdev", "driver=null-co,node-name=null,size=1048576,read-zeroes=on",
+                    "-device", "virtio-blk-pci,drive=null,num-queues=4,romfile="]
+
+    def config(self, *arguments, **changes):
+        return super().config(*arguments, **{"smp": "2,maxcpus=4", "initrd": self.initrd(),
+                                             **changes})
+
+    def initrd(self):
+        """The initial RAM disk with the disk's driver."""
+        files = {name: path for name, path in modules.files().items()
+                 if path.name in ("virtio_blk.ko", "modules.dep")}
+        path = paths.GUEST / "initrd-blk.cpio"
+        wanted = initramfs.extended(assets.initrd().read_bytes(), files)
+        if not path.exists() or path.read_bytes() != wanted:
+            path.write_bytes(wanted)
+        return path
+
+    def interrupts(self, guest, number):
+        """How many interrupts of its own queue CPU NUMBER has taken."""
+        lines = guest.check(f"grep -E 'CPU|ITS-.*virtio.*-req.{number}$' /proc/interrupts"
+                            ).split("\n")
+        return int(lines[1].split()[1 + lines[0].split().index(f"CPU{number}")])
+
+    def assert_delivered(self, guest, numbers):
+        """Each CPU reads from the disk, and has the interrupt for that."""
+        for number in numbers:
+            guest.check("echo 3 > /proc/sys/vm/drop_caches")
+            before = self.interrupts(guest, number)
+            guest.check(f"taskset -c {number} dd if=/dev/vda of=/dev/null bs=4k count=1")
+            self.assertGreater(self.interrupts(guest, number), before, f"CPU {number}")
+
+    def test_added_with_holes(self):
+        """The interrupts arrive before and after a migration, also on CPUs that come later."""
+        source, cpus = self.boot(self.config(extra=self.disk_options))
+        source.check("modprobe virtio_blk")
+        cpus.plug(3)
+        self.assert_delivered(source, {0, 1, 3})
+        target, there = self.destination(source, cpus, extra=self.disk_options)
+        self.moved(source, target)
+        self.assert_delivered(target, {0, 1, 3})
+        there.plug(2)
+        there.unplug(3)
+        self.assert_delivered(target, {0, 1, 2})
+        there.plug(3)
+        there.unplug(1)
+        self.assert_delivered(target, {0, 2, 3})
 
 
 class SnapshotCases:

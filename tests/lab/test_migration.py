@@ -29,6 +29,10 @@ class Migration(migrationcases.MigrationCases, HotplugCase):
         migrationcases.MigrationCases.test_destination_has_cpu_too_many)
 
 
+class Messages(migrationcases.MessageCases, HotplugCase):
+    """The cases of migrationcases.py."""
+
+
 class Snapshot(migrationcases.SnapshotCases, HotplugCase):
     """The cases of migrationcases.py."""
 
