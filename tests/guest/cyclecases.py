@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Many plugs in one guest leave nothing behind in QEMU, whatever runs it.
+
+Threads are to share one arena of glibc, see single_arena(): by default a new thread takes any of
+several, each of which keeps some free memory, a megabyte or two that comes and goes. With one arena
+every kilobyte of growth is QEMU's.
+"""
+
+import os
+import time
+
+from workbench.guestcpu import SYSFS
+
+GROWTH = 1024                   # KiB
+
+
+def single_arena():
+    """Have all QEMUs that this program starts on this machine use one arena."""
+    os.environ["MALLOC_ARENA_MAX"] = "1"
+
+
+class CycleCases:
+    """For a GuestCase."""
+
+    def cycle(self, guest, cpus, arguments):
+        """One CPU comes, works and goes."""
+        number, device = arguments
+        guest.qmp("device_add", device)
+        path = f"{SYSFS}/cpu{number}/online"
+        guest.check(f"until echo 1 > {path}; do usleep 2000; done 2> /dev/null; "
+                    f"taskset -c {number} true", 30)
+        guest.qmp("device_del", {"id": device["id"]})
+        cpus.wait_deleted(device["id"])
+        guest.events()
+
+    def check_flat(self, order, warm_up, machine="virt", memory="256M", smp="1,maxcpus=4",
+                   **changes):
+        """The CPUs of the list ORDER come and go, one after the other, in a guest with one CPU.
+
+        From the cycle WARM_UP on nothing of QEMU may grow.
+        """
+        # Guest memory is allocated at the start, so that what still grows is QEMU's own.
+        guest, cpus = self.boot(self.config(
+            memory=memory, smp=smp, machine=f"{machine},memory-backend=ram",
+            extra=["-object", f"memory-backend-ram,id=ram,size={memory},prealloc=on"], **changes))
+        devices = {number: cpus.arguments(number) for number in set(order)}
+        before = None
+        for count, number in enumerate(order):
+            if count == warm_up:
+                before = self.usage(guest)
+            self.cycle(guest, cpus, (number, devices[number]))
+        after = self.usage(guest)
+        self.assertEqual(after[1:], before[1:], "threads and file descriptors of QEMU after "
+                         f"{warm_up} and after {len(order)} cycles")
+        self.assertLess(after[0] - before[0], GROWTH, "growth of QEMU's resident memory in KiB "
+                        f"from {warm_up} to {len(order)} cycles")
+        print(f"{len(order)} cycles: {after[0] - before[0]} KiB growth after the first {warm_up}, "
+              f"{after[1]} threads, {after[2]} file descriptors")
+        cpus.wait_view("all CPUs gone", enabled={0}, online={0})
+        self.assert_cpus(cpus, {0})
+
+    def usage(self, guest):
+        """(resident KiB, threads, descriptors) once the threads of removed CPUs have ended."""
+        # A thread of the removed CPU may still be ending.
+        time.sleep(1)
+        return (guest.process.resident(), guest.process.threads(), guest.process.descriptors())
