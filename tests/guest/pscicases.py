@@ -35,6 +35,10 @@ SELECTOR, CONTROL = HOTPLUG, HOTPLUG + 4
 # Bits of CONTROL, see docs/specs/acpi_cpu_hotplug.rst.
 ENABLED, REMOVAL, EJECT = 1, 4, 8
 
+DISTRIBUTOR = 0x08000000        # of the GIC
+REDISTRIBUTORS = 0x080a0000     # of 128 KiB each
+NO_INTERRUPT = 1023
+
 
 def firmware():
     """The path of the program, compiled if that is not done yet."""
@@ -237,6 +241,30 @@ class CallCases(PsciCase):
         self.assert_free(monitor, 1)
         self.assert_free(monitor, 3)
         self.bring_up(monitor, 2, 0x6666)
+
+    def do_on(self, monitor, cpu, *words):
+        """Have another CPU do what is to be done; returns the answer."""
+        monitor.on(cpu, *words)
+        return monitor.guest.wait_for(lambda: [monitor.result(cpu)] if not monitor.field(cpu, 4)
+                                      else None, f"CPU {cpu} has done {words}")[0]
+
+    def test_interrupt_at_removal(self):
+        """A CPU that goes while it handles an interrupt takes others when it is back."""
+        guest, cpus, monitor = self.monitor()
+        # Group 1 on, by affinity.
+        monitor.ask("write", DISTRIBUTOR, 4, 0x12)
+        frame = REDISTRIBUTORS + 2 * 0x20000
+        for interrupt in (5, 6, 7):
+            cpus.add(2)
+            self.bring_up(monitor, 2, interrupt)
+            monitor.ask("write", frame + 0x14, 4, 0)                    # GICR_WAKER
+            monitor.ask("write", frame + 0x10080, 4, 0xffffffff)        # GICR_IGROUPR0
+            monitor.ask("write", frame + 0x10100, 4, 0xffff)            # GICR_ISENABLER0
+            self.do_on(monitor, 2, "interrupts")
+            self.assertEqual(self.do_on(monitor, 2, "acknowledge"), NO_INTERRUPT)
+            monitor.ask("write", frame + 0x10200, 4, 1 << interrupt)    # GICR_ISPENDR0
+            self.assertEqual(self.do_on(monitor, 2, "acknowledge"), interrupt)
+            self.remove(guest, cpus, monitor, 2)
 
     def test_race(self):
         """CPU_ON again and again while the CPU comes, and while it goes."""

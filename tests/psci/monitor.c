@@ -10,6 +10,8 @@
  *   while F A B C R    the same, again and again as long as the result is R
  *   read A W           a register of W bytes at the address A
  *   write A W V        likewise; the answer is how many accesses to memory failed so far
+ *   interrupts         have the CPU interface of the GIC take them
+ *   acknowledge        the interrupt that is pending, 1023 for none; it is active from now on
  *   storm S N          N accesses to the registers of CPU hotplug, chosen by the seed S
  *   on C ORDER         have CPU C do one of these, and do not wait for it; 0, or 1 if it is busy
  *   field C I          what is known of CPU C: see struct cpu, field I
@@ -159,6 +161,14 @@ static u64 obey(u64 order, const volatile u64 *args)
     case 'w' + 'r':
         store(args[0], args[1], args[2]);
         return faults();
+    case 'i':
+        asm volatile("msr S3_0_C4_C6_0, %0; msr S3_0_C12_C12_7, %1; isb" : :
+                     "r"(0xffUL),           /* ICC_PMR_EL1 */
+                     "r"(1UL));             /* ICC_IGRPEN1_EL1 */
+        return 0;
+    case 'a':
+        asm volatile("dsb sy; mrs %0, S3_0_C12_C12_0; dsb sy" : "=r"(result));  /* ICC_IAR1_EL1 */
+        return result;
     case 's':
         return storm(args[0], args[1]);
     default:
