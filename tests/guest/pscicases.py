@@ -95,10 +95,10 @@ class Monitor:
         """How often CPU has been started."""
         return self.field(cpu, 0)
 
-    def runs(self, cpu):
-        """True if CPU, which has no order, runs."""
+    def runs(self, cpu, patience=50):
+        """True if CPU, which has no order, is seen to run within so many looks."""
         laps = self.field(cpu, 3)
-        return any(self.field(cpu, 3) != laps for _ in range(50))
+        return any(self.field(cpu, 3) != laps for _ in range(patience))
 
     def result(self, cpu):
         """What the last order gave on CPU, None while it is not done."""
@@ -166,7 +166,7 @@ class PsciCase:
         """CPU turns itself off."""
         monitor.on(cpu, "call", CPU_OFF, 0, 0, 0)
         monitor.guest.wait_for(lambda: monitor.info(cpu) == OFF, f"CPU {cpu} is off")
-        self.assertFalse(monitor.runs(cpu))
+        self.assertFalse(monitor.runs(cpu, 5))
 
     def remove(self, guest, cpus, monitor, number):
         """device_del, which the guest obeys."""
@@ -220,7 +220,7 @@ class CallCases(PsciCase):
                 self.take_down(monitor, 2)
             self.remove(guest, cpus, monitor, 2)
             self.assert_free(monitor, 2)
-            self.assertFalse(monitor.runs(2))
+            self.assertFalse(monitor.runs(2, 5))
         cpus.add(3)
         cpus.add(2)
         # Never started.

@@ -17,10 +17,11 @@ class HotplugCase(labcase.LabCase):
 
 
 class Migration(migrationcases.MigrationCases, HotplugCase):
-    """The cases of migrationcases.py; the more of them, the more time there is."""
+    """The cases of migrationcases.py, in part."""
 
     test_after_removal = long_only(migrationcases.MigrationCases.test_after_removal)
     test_added_then_removed = long_only(migrationcases.MigrationCases.test_added_then_removed)
+    test_pending_insertion = long_only(migrationcases.MigrationCases.test_pending_insertion)
     test_request_during_migration = long_only(
         migrationcases.MigrationCases.test_request_during_migration)
     test_destination_has_another_cpu = long_only(
