@@ -5,8 +5,6 @@
  */
 
 #include "qemu/osdep.h"
-#include <sys/utsname.h>
-
 #include "qapi/error.h"
 #include "hw/arm/bsa.h"
 #include "system/kvm.h"
@@ -14,11 +12,16 @@
 #include "target/arm/kvm_arm.h"
 #include "virt-cpu.h"
 
-static char *virt_host_release(void)
+/* Whether PSCI is to be the first one, whose calls have other numbers. */
+static bool virt_cpu_has_psci_0_1(const char *type)
 {
-    struct utsname host;
+    Object *cpuobj = object_new(type);
+    g_autofree char *version = object_property_get_str(cpuobj,
+                                                       "kvm-psci-version",
+                                                       NULL);
 
-    return g_strdup(uname(&host) == 0 ? host.release : "an unknown one");
+    object_unref(cpuobj);
+    return g_strcmp0(version, "0.1") == 0;
 }
 
 char *virt_cpu_hotplug_kvm_blocker(VirtMachineState *vms)
@@ -36,12 +39,14 @@ char *virt_cpu_hotplug_kvm_blocker(VirtMachineState *vms)
         return g_strdup("with KVM it does not go with nested virtualization; "
                         "use 'virtualization=off'");
     }
+    if (virt_cpu_has_psci_0_1(MACHINE(vms)->cpu_type)) {
+        return g_strdup("it needs PSCI 0.2 or newer; leave out "
+                        "'kvm-psci-version=0.1'");
+    }
     if (!kvm_arm_can_forward_psci()) {
-        g_autofree char *release = virt_host_release();
-
-        return g_strdup_printf("it needs KVM with SMCCC filters, which the "
-                               "host kernel %s does not have; use Linux 6.4 "
-                               "or newer on the host", release);
+        return g_strdup("it needs KVM with SMCCC filters, which the kernel of "
+                        "this host does not have; use Linux 6.4 or newer on "
+                        "the host");
     }
     return NULL;
 }

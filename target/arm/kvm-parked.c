@@ -7,6 +7,10 @@
  * takes them. See Documentation/virt/kvm/devices/vcpu.rst in Linux for the
  * attributes that are set here.
  *
+ * The stolen time that a guest sees starts anew when a CPU is plugged into a
+ * slot that had one: KVM takes it from the thread of the CPU. Linux looks at
+ * differences only, from the moment that a CPU comes online.
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
@@ -90,6 +94,7 @@ bool kvm_arm_create_parked_vcpu(ARMCPU *like, unsigned long vcpu_id,
                                 uint64_t mp_affinity, Error **errp)
 {
     struct kvm_vcpu_init init = { .target = like->kvm_target };
+    struct kvm_mp_state off = { .mp_state = KVM_MP_STATE_STOPPED };
     int fd = kvm_create_parked_vcpu(vcpu_id);
 
     if (fd < 0) {
@@ -98,11 +103,11 @@ bool kvm_arm_create_parked_vcpu(ARMCPU *like, unsigned long vcpu_id,
         return false;
     }
     memcpy(init.features, like->kvm_init_features, sizeof(init.features));
-    init.features[0] |= 1 << KVM_ARM_VCPU_POWER_OFF;
     trace_kvm_arm_create_parked_vcpu(vcpu_id, mp_affinity, init.features[0]);
 
     return parked_vcpu_ioctl(fd, KVM_ARM_VCPU_INIT, "the features", &init,
                              errp) &&
+           parked_vcpu_ioctl(fd, KVM_SET_MP_STATE, "to be off", &off, errp) &&
            (!cpu_isar_feature(aa64_sve, like) ||
             parked_vcpu_set_sve(fd, like, errp)) &&
            parked_vcpu_check_affinity(fd, mp_affinity, errp);

@@ -72,7 +72,10 @@ static uint64_t kvm_arm_xreg_id(int n)
            (KVM_REG_ARM_CORE_REG(regs.regs[0]) + 2 * n);
 }
 
-/* DEN0022, 5.1.4: the arguments of the 32-bit call are 32 bits wide. */
+/*
+ * DEN0022, 5.1.4: the arguments of the 32-bit call are 32 bits wide. As with
+ * TCG the CPU starts with little-endian data, whatever the caller has.
+ */
 static int64_t kvm_arm_psci_cpu_on(ARMCPU *cpu, bool wide)
 {
     uint64_t args[3];
@@ -107,6 +110,8 @@ void kvm_arm_handle_hypercall(ARMCPU *cpu, uint64_t function)
 {
     int64_t ret;
 
+    /* The program counter is behind the call already, also with SMC. */
+    assert(!CPU(cpu)->vcpu_dirty);
     bql_lock();
     switch (function) {
     case QEMU_PSCI_0_2_FN_CPU_OFF:
