@@ -199,7 +199,7 @@ class Lab:
     def remove(self, folder):
         """Remove a folder that folder() made."""
         if self.alive():
-            self.check(f"rm -r {folder}")
+            self.check(f"rm -rf {folder}")
 
     def run(self, words, seconds=60):
         """Run a program on the host; returns (exit status, output and errors)."""

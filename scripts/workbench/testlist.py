@@ -17,7 +17,7 @@ from pathlib import Path
 
 TOP = Path(__file__).resolve().parents[2]
 DEFAULT_TIMEOUT = 120
-LONG = {"guest": "GUEST_LONG"}
+LONG = {"guest": "GUEST_LONG", "kvm": "GUEST_LONG"}
 LONG_FACTOR = 6         # how much longer the long form of a test may take
 
 

@@ -24,7 +24,7 @@ NEEDS["guest-long"] = NEEDS["guest"]
 NEEDS["kvm"] = (("patched", ("qemu-system-aarch64", "qemu-img")), ("arm64", crossbuild.TARGETS))
 BOOTING = ("compat", "guest", "guest-long", "kvm")      # suites that boot firmware or kernels
 # In this order: what fails fast comes first.
-DEFAULT = ("workbench", "series", "qtest", "compat", "guest")
+DEFAULT = ("workbench", "series", "qtest", "compat", "guest", "kvm")
 SHOWN = 40              # lines of output that are shown of a test that failed
 
 Case = namedtuple("Case", "test name outcome reason")      # outcome: pass, fail, skip
@@ -88,6 +88,8 @@ def fetch():
         assets.initrd_kexec()
         for name in modules.KERNELS:
             modules.files(name)
+        if crossbuild.needed():
+            crossbuild.toolchain()      # for programs that guests run
     except WorkbenchError as error:
         # What can be tested without is tested; the others say themselves what they lack.
         info(f"Not all that guests need can be had: {error}")
