@@ -63,14 +63,31 @@ class SharedCase(labcase.LabCase):
         self._guest.run("true", 10 * FACTOR)
         self._guest.events()
         for number in sorted(self._cpus.taken() - self._start):
-            self._cpus.unplug(number)
+            self.go(self._cpus, number)
         for number in sorted(self._start - self._cpus.taken()):
             self._cpus.plug(number)
-        return self._cpus.view().online == self._start
+        self._cpus.wait_view("CPUs as at the start", online=self._start)
+        return True
 
     def place_alive(self):
         """False when the host of the guest was lost."""
         return labcase.native() or self._guest.config.place.alive()
+
+    # --- quicker than Cpus.plug() and unplug(), which look at all CPUs before and after --------
+
+    def come(self, guest, cpus, number):
+        """Add the CPU and have the guest use it."""
+        cpus.add(number)
+        self.bring_online(guest, number)
+
+    def bring_online(self, guest, number):
+        """Have the guest use the added CPU as soon as it has noticed."""
+        guest.check(f"until echo 1 > {SYSFS}/cpu{number}/online; do usleep 5000; done "
+                    "2> /dev/null")
+
+    def go(self, cpus, number):
+        """Have the CPU removed. The guest may still have the last to do when this returns."""
+        cpus.wait_deleted(cpus.delete(number))
 
     # --- what the guest shows -----------------------------------------------------------------
 
@@ -80,25 +97,26 @@ class SharedCase(labcase.LabCase):
                           "failed to come online'")[1]
         self.assertEqual(found, "", "kernel messages of the guest")
 
-    def interrupts(self, guest, pattern, number):
-        """How many of the interrupts whose line in /proc/interrupts matches CPU NUMBER took."""
-        lines = guest.check(f"grep -E '^ +CPU|{pattern}' /proc/interrupts").split("\n")
-        column = 1 + lines[0].split().index(f"CPU{number}")
-        return sum(int(line.split()[column]) for line in lines[1:])
+    # What the guest prints costs milliseconds for each letter, so it is the guest that searches.
+
+    def interrupts(self, guest, name, number):
+        """How many of the interrupts NAME, as /proc/interrupts has it, CPU NUMBER took."""
+        return int(guest.check(
+            f"awk -v cpu=CPU{number} 'NR == 1 {{ for (i = 1; i <= NF; i++) if ($i == cpu) c = i }} "
+            f"/ {name}$/ {{ print $(c + 1) }}' /proc/interrupts"))
 
     def features(self, guest, number):
-        """The CPU features that Linux names for the online CPU NUMBER."""
-        text = guest.check("cat /proc/cpuinfo")
-        for block in text.split("\n\n"):
-            fields = dict(line.split("\t: ", 1) for line in block.split("\n") if "\t: " in line)
-            if fields.get("processor", "").strip() == str(number):
-                return set(fields["Features"].split())
-        raise GuestError(f"{guest.name}: /proc/cpuinfo has no CPU {number}")
+        """What distinguishes the features that Linux names for the online CPU NUMBER: a sum."""
+        return guest.check(f"awk '/^processor/ {{ cpu = $3 }} /^Features/ && cpu == {number}' "
+                           "/proc/cpuinfo | md5sum")
+
+    def has_feature(self, guest, number, name):
+        """True if Linux names the feature NAME for the online CPU NUMBER."""
+        return guest.run(f"awk '/^processor/ {{ cpu = $3 }} /^Features/ && cpu == {number}' "
+                         f"/proc/cpuinfo | grep -qw {name}")[0] == 0
 
     def spread(self, guest, name, number):
         """Have CPU NUMBER take the interrupts of the device NAME."""
         guest.check(f"echo {number} > /proc/irq/$(awk '/ {name}$/ {{ print $1 + 0 }}' "
                     "/proc/interrupts)/smp_affinity_list")
 
-
-__all__ = ["SharedCase", "SYSFS"]
