@@ -12,6 +12,8 @@ import time
 from workbench.guestcpu import SYSFS
 
 GROWTH = 1024                   # KiB
+# What was allocated once, like a larger TLB for the boot CPU, does not come again.
+ATTEMPTS = 3
 
 
 def single_arena():
@@ -37,25 +39,30 @@ class CycleCases:
                    **changes):
         """The CPUs of the list ORDER come and go, one after the other, in a guest with one CPU.
 
-        From the cycle WARM_UP on nothing of QEMU may grow.
+        From the cycle WARM_UP on nothing of QEMU may grow. If something does, the cycles after
+        WARM_UP are repeated: what is left behind by each of them shows each time.
         """
         # Guest memory is allocated at the start, so that what still grows is QEMU's own.
         guest, cpus = self.boot(self.config(
             memory=memory, smp=smp, machine=f"{machine},memory-backend=ram",
             extra=["-object", f"memory-backend-ram,id=ram,size={memory},prealloc=on"], **changes))
         devices = {number: cpus.arguments(number) for number in set(order)}
-        before = None
-        for count, number in enumerate(order):
-            if count == warm_up:
-                before = self.usage(guest)
+        for number in order[:warm_up]:
             self.cycle(guest, cpus, (number, devices[number]))
+        grown = []
         after = self.usage(guest)
-        self.assertEqual(after[1:], before[1:], "threads and file descriptors of QEMU after "
-                         f"{warm_up} and after {len(order)} cycles")
-        self.assertLess(after[0] - before[0], GROWTH, "growth of QEMU's resident memory in KiB "
-                        f"from {warm_up} to {len(order)} cycles")
-        print(f"{len(order)} cycles: {after[0] - before[0]} KiB growth after the first {warm_up}, "
-              f"{after[1]} threads, {after[2]} file descriptors")
+        while len(grown) < ATTEMPTS and (not grown or grown[-1] >= GROWTH):
+            before = after
+            for number in order[warm_up:]:
+                self.cycle(guest, cpus, (number, devices[number]))
+            after = self.usage(guest)
+            self.assertEqual(after[1:], before[1:], "threads and file descriptors of QEMU after "
+                             f"{warm_up} and after {len(order)} cycles")
+            grown.append(after[0] - before[0])
+        self.assertLess(grown[-1], GROWTH, "growth of QEMU's resident memory in KiB from "
+                        f"{warm_up} to {len(order)} cycles, and in repetitions: {grown}")
+        print(f"{len(order)} cycles: {', '.join(map(str, grown))} KiB growth after the first "
+              f"{warm_up}, {after[1]} threads, {after[2]} file descriptors")
         cpus.wait_view("all CPUs gone", enabled={0}, online={0})
         self.assert_cpus(cpus, {0})
 
