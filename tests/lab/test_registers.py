@@ -19,14 +19,6 @@ class Registers(registercases.RegisterCases, labcase.LabCase):
         # The counters of the VM, which go on between the reading of two CPUs.
         "register 0x603000000013df01",      # that of the physical timer
         "register 0x603000000013df1a",      # that of the virtual timer
-        # After the reset that follows on device_add the state is as the kernel makes it, after a
-        # reset of the machine as QEMU does. What follows is unknown at reset by the architecture,
-        # and both reset the CPU again when it is turned on.
-        "cpsr",
-        "register 0x603000000013c4f1",      # PMINTENSET_EL1
-        "register 0x603000000013c4f2",      # PMINTENCLR_EL1
-        "register 0x603000000013dce1",      # PMCNTENSET_EL0
-        "register 0x603000000013dce2",      # PMCNTENCLR_EL0
     })
     # Linux does not clear it when it resets a vCPU. The timer is off.
     left = frozenset({"register 0x603000000013df02"})       # CNTV_CVAL_EL0
