@@ -127,8 +127,8 @@ def _write_wrappers():
             path.chmod(0o755)
 
 
-def _program(name):
-    """The program NAME of binutils for arm64."""
+def program(name):
+    """The program NAME of gcc or binutils for arm64, as a command. Needs toolchain()."""
     return str(WRAPPERS / f"{TRIPLET}-{name}") if needed() else name
 
 
@@ -141,7 +141,7 @@ def libraries_of(*binaries):
     found = {}
     queue = [str(binary) for binary in binaries]
     while queue:
-        out = subprocess.run([_program("readelf"), "-d", *queue], check=True,
+        out = subprocess.run([program("readelf"), "-d", *queue], check=True,
                              capture_output=True, text=True).stdout
         queue = []
         for name in re.findall(r"\(NEEDED\).*\[(.*)\]", out):
@@ -158,4 +158,4 @@ def libraries_of(*binaries):
 
 def strip(binary, target):
     """Write BINARY without symbols to the path TARGET."""
-    subprocess.run([_program("strip"), "-o", target, binary], check=True)
+    subprocess.run([program("strip"), "-o", target, binary], check=True)

@@ -7,7 +7,9 @@ console and monitor to this program through QEMU's user networking, by which thi
 """
 
 import contextlib
+import functools
 import http.server
+import os
 import shlex
 import shutil
 import socket
@@ -16,6 +18,7 @@ from pathlib import Path, PurePosixPath
 
 from . import labhost, paths, polling
 from .guest import FACTOR, Config, Guest, GuestError
+from .place import LOCAL
 from .process import own_memory
 
 HERE = "10.0.2.2"
@@ -49,6 +52,24 @@ def config(qemu=None, **changes):
             "-device", "pcie-root-port,id=rp2,chassis=2",
             "-device", "nvme,bus=rp2,drive=disk,serial=lab"]}
     return Config(**{**fields, **changes})
+
+
+@functools.cache
+def native():
+    """True when guests run on this machine itself."""
+    return (os.uname().machine == "aarch64" and os.access("/dev/kvm", os.R_OK | os.W_OK)
+            and os.environ.get("LAB_NATIVE", "1") != "0")
+
+
+def enter(stack, name, qemu):
+    """Where guests with KVM run: returns (place, path of the QEMU for it).
+
+    That is this machine with QEMU, or a host NAME, which STACK (an ExitStack) ends. Raises
+    WorkbenchError and GuestError like Lab.
+    """
+    if native():
+        return LOCAL, qemu
+    return stack.enter_context(Lab(name)), labhost.binary()
 
 
 class _Files(http.server.ThreadingHTTPServer):

@@ -26,7 +26,7 @@ CPU_OFF = 0x84000002
 CPU_ON = (0x84000003, 0xc4000003)
 AFFINITY_INFO = (0x84000004, 0xc4000004)
 
-SUCCESS, NOT_SUPPORTED, INVALID_PARAMETERS, DENIED, ALREADY_ON = 0, -1, -2, -3, -4
+SUCCESS, NOT_SUPPORTED, INVALID_PARAMETERS, DENIED, ALREADY_ON, ON_PENDING = 0, -1, -2, -3, -4, -5
 # What AFFINITY_INFO answers.
 ON, OFF = 0, 1
 
@@ -46,14 +46,12 @@ def firmware():
     newest = max(path.stat().st_mtime for path in SOURCES.iterdir())
     if target.exists() and target.stat().st_mtime > newest:
         return target
-    prefix = ""
     if crossbuild.needed():
         crossbuild.toolchain()
-        prefix = f"{crossbuild.WRAPPERS}/{crossbuild.TRIPLET}-"
     BUILT.mkdir(parents=True, exist_ok=True)
     program, image = (BUILT / f"new-{os.getpid()}{suffix}" for suffix in (".elf", ".bin"))
-    for command in ([f"{prefix}gcc", *OPTIONS, "-o", program, "start.S", "monitor.c"],
-                    [f"{prefix}objcopy", "-O", "binary", program, image]):
+    for command in ([crossbuild.program("gcc"), *OPTIONS, "-o", program, "start.S", "monitor.c"],
+                    [crossbuild.program("objcopy"), "-O", "binary", program, image]):
         done = subprocess.run(command, cwd=SOURCES, text=True, check=False,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         if done.returncode:
@@ -208,6 +206,16 @@ class CallCases(PsciCase):
         # Others may ask as well.
         monitor.on(1, "call", CPU_ON[1], 2, monitor.entry, 0)
         monitor.guest.wait_for(lambda: monitor.result(1) == DENIED, "CPU 1 is denied CPU 2")
+
+    def test_at_once(self):
+        """Of two calls of CPU_ON that follow on each other, one turns the CPU on."""
+        _, _, monitor = self.monitor()
+        for context in range(1, 9):
+            before = monitor.entries(1)
+            self.assertIn(monitor.ask("while", CPU_ON[1], 1, monitor.entry, context, SUCCESS),
+                          (ALREADY_ON, ON_PENDING))
+            self.assert_started(monitor, 1, context, before)
+            self.take_down(monitor, 1)
 
     def test_plugged(self):
         """A CPU that is plugged can be started, and no more when it was removed, even running."""

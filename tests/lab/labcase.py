@@ -6,8 +6,6 @@ emulated Arm host (workbench/lab.py), which is booted for the first test of a fi
 Environment: see tests/guest/guestcase.py; LAB_NATIVE=0 means the emulated host even on an Arm host.
 """
 
-import functools
-import os
 import sys
 from pathlib import Path
 
@@ -17,15 +15,8 @@ import guestcase                                                    # noqa: E402
 from guestcase import GuestError, Refused, main                     # noqa: E402,F401
 
 from workbench import assets, labhost                               # noqa: E402
-from workbench.lab import Lab                                       # noqa: E402
+from workbench.lab import Lab, native                               # noqa: E402
 from workbench.place import LOCAL                                   # noqa: E402
-
-
-@functools.cache
-def native():
-    """True when guests run on this machine itself."""
-    return (os.uname().machine == "aarch64" and os.access("/dev/kvm", os.R_OK | os.W_OK)
-            and os.environ.get("LAB_NATIVE", "1") != "0")
 
 
 _hosts = {}

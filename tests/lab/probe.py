@@ -1,36 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The program probe.c, for guests: compiled, and in an initial RAM disk."""
+"""The virtual counter of a guest's CPUs, watched by the program of workbench/guestprobe.py."""
 
 import contextlib
-import os
-import subprocess
-from pathlib import Path
 
-from workbench import assets, crossbuild, initramfs, paths
 from workbench.guest import GuestError
-
-SOURCE = Path(__file__).with_suffix(".c")
-FOLDER = paths.LAB / "probe"
-
-
-def initrd():
-    """Path of the test guests' initial RAM disk with cpu-probe in it; made when it is old."""
-    target = FOLDER / "initrd.gz"
-    base = assets.initrd()
-    if not target.exists() or target.stat().st_mtime < max(
-            path.stat().st_mtime for path in (SOURCE, Path(__file__), base)):
-        FOLDER.mkdir(parents=True, exist_ok=True)
-        program = FOLDER / f".cpu-probe-{os.getpid()}"
-        new = FOLDER / f".new-{os.getpid()}"
-        compiler = "gcc"
-        if crossbuild.needed():
-            compiler = crossbuild.WRAPPERS / f"{crossbuild.TRIPLET}-gcc"
-        subprocess.run([compiler, "-O2", "-Wall", "-static", "-s", "-o", program, SOURCE],
-                       check=True)
-        new.write_bytes(initramfs.extended(base.read_bytes(), {"bin/cpu-probe": program}))
-        program.unlink()
-        new.replace(target)
-    return target
 
 
 class Counter:

@@ -3,7 +3,7 @@
 them."""
 
 import labcase
-import probe
+from workbench import guestprobe
 from workbench.guest import FACTOR, Guest, GuestError
 from workbench.guestcpu import SYSFS, Cpus
 
@@ -44,7 +44,7 @@ class SharedCase(labcase.LabCase):
         if not sound:
             cls._end()
             name = f"{cls.__module__}.{cls.__qualname__}".replace("__main__.", "")
-            cls._guest = Guest(self.config(**{"initrd": probe.initrd(), **self.options}), name,
+            cls._guest = Guest(self.config(**{"initrd": guestprobe.initrd(), **self.options}), name,
                                paused=self.never_runs)
             cls._cpus = Cpus(cls._guest)
             if not self.never_runs:

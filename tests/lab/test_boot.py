@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-# meson: timeout=600 suite=kvm
+# meson: timeout=600 suite=kvm parallel
 """The emulated Arm host and guests with KVM in it."""
 
 import tempfile

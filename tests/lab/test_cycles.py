@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-# meson: timeout=900 suite=kvm
+# meson: timeout=1200 suite=kvm parallel
 """Many plugs in one guest with KVM leave nothing behind in QEMU."""
 
 import random

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-# meson: timeout=600 suite=kvm
+# meson: timeout=1200 suite=kvm parallel
 """Migration, snapshots and restarts under KVM of guests whose CPUs came and went."""
 
 import labcase
@@ -45,6 +45,41 @@ class Reboot(restartcases.RebootCases, HotplugCase):
 
     test_removed = long_only(restartcases.RebootCases.test_removed)
     test_added_during_boot = long_only(restartcases.RebootCases.test_added_during_boot)
+
+
+class DirtyRing(HotplugCase):
+    """KVM tells in a ring for each vCPU which pages it has written."""
+
+    def start_writer(self, guest):
+        """Have CPU 1 write 8 MiB again and again; it counts the laps in /tmp/laps."""
+        guest.check("rm -f /tmp/laps; taskset -c 1 sh -c 'lap=0; while :; do "
+                    "dd if=/dev/zero of=/tmp/written bs=64k count=128 2> /dev/null; "
+                    "lap=$((lap + 1)); echo $lap > /tmp/laps; done' & "
+                    "echo $! > /tmp/writer; until [ -s /tmp/laps ]; do usleep 10000; done")
+
+    def save(self, guest):
+        """Save the state while the writer writes, and go on."""
+        guest.qmp("migrate-set-parameters", {"max-bandwidth": 1 << 20})
+        guest.qmp("migrate", {"uri": f"file:{self.folder()}/state"})
+        lap = int(guest.check("cat /tmp/laps"))
+        # Each lap fills the ring twice.
+        guest.wait_for(lambda: int(guest.check("cat /tmp/laps")) > lap + 2,
+                       "CPU 1 writes while the pages that it writes are collected", 60)
+        guest.check("kill $(cat /tmp/writer); wait")
+        guest.qmp("migrate-set-parameters", {"max-bandwidth": 1 << 40})
+        guest.wait_for(lambda: guest.qmp("query-migrate")["status"] == "completed",
+                       lambda: f"state to be saved; {guest.qmp('query-migrate')}", 60)
+        guest.qmp("cont")
+
+    def test_ring_of_cpu_that_comes_again(self):
+        """The ring is read where the kernel goes on, also for the next CPU with that vCPU."""
+        guest, cpus = self.boot(self.config(accel="kvm,dirty-ring-size=1024", smp="1,maxcpus=2"))
+        for _ in range(2):
+            cpus.plug(1)
+            self.start_writer(guest)
+            self.save(guest)
+            cpus.unplug(1)
+        self.assert_cpus(cpus, {0})
 
 
 if __name__ == "__main__":

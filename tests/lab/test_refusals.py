@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-# meson: timeout=300 suite=kvm
+# meson: timeout=300 suite=kvm parallel
 """What QEMU with KVM refuses says why, and what would be accepted."""
 
 import re

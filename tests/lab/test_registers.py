@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-# meson: timeout=600 suite=kvm
+# meson: timeout=600 suite=kvm parallel
 """The state of CPUs that came later, with KVM."""
 
 import tempfile

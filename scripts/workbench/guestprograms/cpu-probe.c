@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * What a guest's CPU does that no shell command shows. Started with taskset on the CPU that is
- * meant; probe.py puts it into guests.
+ * meant; guestprobe.py puts it into guests.
  *
  *   cpu-probe counter FILE   reads the virtual counter until SIGTERM. FILE holds the latest reading
  *                            of all processes that share it; a line for each reading before that.
@@ -9,6 +9,8 @@
  *   cpu-probe cycles PERIOD  counts the cycles of a busy loop and prints their number; the PMU
  *                            interrupts after each PERIOD
  *   cpu-probe vectors        takes the longest SVE vectors that there are and prints the length
+ *   cpu-probe gap            reads the virtual counter until SIGTERM and prints the longest time
+ *                            between two readings, in microseconds
  */
 
 #define _GNU_SOURCE
@@ -113,6 +115,26 @@ static void take_vectors(void)
     printf("%lu\n", length);
 }
 
+static void watch_gap(void)
+{
+    uint64_t frequency, longest = 0, before;
+
+    asm("mrs %0, cntfrq_el0" : "=r"(frequency));
+    signal(SIGTERM, end);
+    printf("watching\n");
+    fflush(stdout);
+    before = counter();
+    while (!ended) {
+        uint64_t now = counter();
+
+        if (now - before > longest) {
+            longest = now - before;
+        }
+        before = now;
+    }
+    printf("%lu\n", longest * 1000000 / frequency);
+}
+
 int main(int argc, char **argv)
 {
     if (argc == 3 && !strcmp(argv[1], "counter")) {
@@ -121,6 +143,8 @@ int main(int argc, char **argv)
         count_cycles(strtoull(argv[2], NULL, 0));
     } else if (argc == 2 && !strcmp(argv[1], "vectors")) {
         take_vectors();
+    } else if (argc == 2 && !strcmp(argv[1], "gap")) {
+        watch_gap();
     } else {
         return 2;
     }
