@@ -208,14 +208,25 @@ class CallCases(PsciCase):
         monitor.guest.wait_for(lambda: monitor.result(1) == DENIED, "CPU 1 is denied CPU 2")
 
     def test_at_once(self):
-        """Of two calls of CPU_ON that follow on each other, one turns the CPU on."""
-        _, _, monitor = self.monitor()
-        for context in range(1, 9):
-            before = monitor.entries(1)
-            self.assertIn(monitor.ask("while", CPU_ON[1], 1, monitor.entry, context, SUCCESS),
-                          (ALREADY_ON, ON_PENDING))
-            self.assert_started(monitor, 1, context, before)
-            self.take_down(monitor, 1)
+        """Of two CPUs that call CPU_ON at the same time, one turns the third on."""
+        guest, cpus, monitor = self.monitor()
+        cpus.add(2)
+        self.bring_up(monitor, 1, 1)
+        self.bring_up(monitor, 2, 2)
+        for context in range(3, 9):
+            before = monitor.entries(3)
+            for caller in (1, 2):
+                # Both wait for the CPU to be there.
+                monitor.on(caller, "while", CPU_ON[1], 3, monitor.entry, context, DENIED % 2**32)
+            cpus.add(3)
+            answers = [guest.wait_for(lambda cpu=caller: [monitor.result(cpu)]
+                                      if not monitor.field(cpu, 4) else None,
+                                      f"CPU {caller} has turned CPU 3 on")[0]
+                       for caller in (1, 2)]
+            self.assertEqual(answers.count(SUCCESS), 1, answers)
+            self.assertIn(min(answers), (ALREADY_ON, ON_PENDING))
+            self.assert_started(monitor, 3, context, before)
+            self.remove(guest, cpus, monitor, 3)
 
     def test_plugged(self):
         """A CPU that is plugged can be started, and no more when it was removed, even running."""

@@ -29,6 +29,9 @@ class Plug(SharedCase):
         running = guest.qmp("query-cpus-fast")
         self.assertEqual(len({cpu["thread-id"] for cpu in running}), 4)
         cpus.work(range(4), 500)
+        # The guest itself turns a CPU off and on, which then starts from reset.
+        guest.check("cpu-cycle 2")
+        self.assert_cpus(cpus, range(4))
         for number in (3, 2, 1):
             cpus.unplug(number)
             self.assert_cpus(cpus, range(number))
