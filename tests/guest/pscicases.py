@@ -219,10 +219,7 @@ class CallCases(PsciCase):
                 # Both wait for the CPU to be there.
                 monitor.on(caller, "while", CPU_ON[1], 3, monitor.entry, context, DENIED % 2**32)
             cpus.add(3)
-            answers = [guest.wait_for(lambda cpu=caller: [monitor.result(cpu)]
-                                      if not monitor.field(cpu, 4) else None,
-                                      f"CPU {caller} has turned CPU 3 on")[0]
-                       for caller in (1, 2)]
+            answers = [self.answer(monitor, caller) for caller in (1, 2)]
             self.assertEqual(answers.count(SUCCESS), 1, answers)
             self.assertIn(min(answers), (ALREADY_ON, ON_PENDING))
             self.assert_started(monitor, 3, context, before)
@@ -261,11 +258,15 @@ class CallCases(PsciCase):
         self.assert_free(monitor, 3)
         self.bring_up(monitor, 2, 0x6666)
 
+    def answer(self, monitor, cpu):
+        """What came of the order that another CPU got, once it is done."""
+        return monitor.guest.wait_for(lambda: [monitor.result(cpu)] if not monitor.field(cpu, 4)
+                                      else None, f"CPU {cpu} has obeyed")[0]
+
     def do_on(self, monitor, cpu, *words):
         """Have another CPU do what is to be done; returns the answer."""
         monitor.on(cpu, *words)
-        return monitor.guest.wait_for(lambda: [monitor.result(cpu)] if not monitor.field(cpu, 4)
-                                      else None, f"CPU {cpu} has done {words}")[0]
+        return self.answer(monitor, cpu)
 
     def test_interrupt_at_removal(self):
         """A CPU that goes while it handles an interrupt takes others when it is back."""
