@@ -68,12 +68,12 @@ def one(commit, quick):
     with tree.locked():
         tree.worktree(paths.BISECT_SRC, commit)
     qemubuild.configure_and_make(paths.BISECT_SRC, paths.BISECT_BUILD, name="bisect")
-    if _needs_arm64(commit):
+    changed = _changed(commit)
+    if _needs_arm64(changed):
         crossbuild.make(paths.BISECT_SRC, paths.BISECT_ARM64, ["qemu-system-aarch64"],
                         "bisect-cross")
     if quick:
         return {"commit": commit, "tests": None}
-    changed = _changed(commit)
     tables = any(path.startswith(TABLES) for path in changed)
     if tables and not qemubuild.built("pristine"):
         qemubuild.build("pristine", ["qemu-system-aarch64", "qemu-img"])
@@ -94,16 +94,16 @@ def _changed(commit):
     return git.run("diff", "--name-only", f"{commit}^", commit).split("\n")
 
 
-def _needs_arm64(commit):
-    """Whether the commit has code that is compiled only for Arm hosts, and this is none."""
-    return crossbuild.needed() and any("kvm" in path for path in _changed(commit))
+def _needs_arm64(changed):
+    """Whether the files CHANGED have code that is compiled only for Arm hosts, and this is none."""
+    return crossbuild.needed() and any("kvm" in path for path in changed)
 
 
 def key_of(commit):
     """Tree and build options: what a result depends on."""
     tree_id = git.run("rev-parse", f"{commit}^{{tree}}").strip()
     builds = (qemubuild.OPTIONS, qtests.RELATED)
-    if _needs_arm64(commit):
+    if _needs_arm64(_changed(commit)):
         builds += (crossbuild.OPTIONS,)
     options = hashlib.sha256(repr(builds).encode()).hexdigest()[:12]
     return f"{tree_id}-{options}"

@@ -10,8 +10,12 @@ tools.activate()
 # The module comes from a Debian package that may only be unpacked below build/, see activate().
 import pycotap              # noqa: E402
 
+DIAGNOSTICS = pycotap.LogMode.LogToDiagnostics
 
-def main():
-    """Run the tests of the calling file; what they print and log becomes diagnostics."""
-    unittest.main(testRunner=pycotap.TAPTestRunner(
-        test_output_log=pycotap.LogMode.LogToDiagnostics))
+
+def main(**options):
+    """Run the tests of the calling file; what they print and log becomes diagnostics.
+
+    OPTIONS are further ones of pycotap.TAPTestRunner.
+    """
+    unittest.main(testRunner=pycotap.TAPTestRunner(test_output_log=DIAGNOSTICS, **options))

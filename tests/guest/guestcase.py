@@ -18,8 +18,7 @@ from workbench import assets, paths, tools                      # noqa: E402
 tools.ensure()
 tools.activate()
 
-import pycotap                                                  # noqa: E402
-
+from workbench import tap                                       # noqa: E402
 from workbench.guest import Config, Guest, GuestError, Refused  # noqa: E402,F401
 from workbench.guestcpu import Cpus                             # noqa: E402
 from workbench.place import LOCAL                               # noqa: E402
@@ -27,7 +26,7 @@ from workbench.place import LOCAL                               # noqa: E402
 QEMU = Path(os.environ.get("GUEST_QEMU", paths.PATCHED / "qemu-system-aarch64"))
 LONG = os.environ.get("GUEST_LONG", "0") not in ("", "0")
 
-long_only = unittest.skipUnless(LONG, "takes long: set GUEST_LONG=1 (suite guest-long)")
+long_only = unittest.skipUnless(LONG, "takes long: set GUEST_LONG=1, or use the suite NAME-long")
 
 
 class GuestCase(unittest.TestCase):
@@ -87,6 +86,15 @@ class GuestCase(unittest.TestCase):
         guest.wait_ready()
         return guest, cpus
 
+    def start_without(self, guest, cpus, number):
+        """Remove CPU NUMBER of a guest that has not started, and let that boot."""
+        handle = cpus.delete(number)
+        guest.qmp("cont")
+        guest.wait_ready()
+        if number in cpus.taken():
+            # The request waits for a guest that can answer.
+            cpus.wait_deleted(handle)
+
     def reset(self, guest):
         """Reset the machine from outside and wait until the guest is up again."""
         guest.qmp("system_reset")
@@ -114,6 +122,4 @@ class GuestCase(unittest.TestCase):
 
 def main():
     """Run the tests of the calling file; results as TAP on standard output."""
-    log = pycotap.LogMode
-    unittest.main(testRunner=pycotap.TAPTestRunner(message_log=log.LogToDiagnostics,
-                                                   test_output_log=log.LogToDiagnostics))
+    tap.main(message_log=tap.DIAGNOSTICS)

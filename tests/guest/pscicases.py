@@ -260,8 +260,12 @@ class CallCases(PsciCase):
 
     def answer(self, monitor, cpu):
         """What came of the order that another CPU got, once it is done."""
-        return monitor.guest.wait_for(lambda: [monitor.result(cpu)] if not monitor.field(cpu, 4)
-                                      else None, f"CPU {cpu} has obeyed")[0]
+        def done():
+            result = monitor.result(cpu)
+            # In a list, as the answer may be 0.
+            return None if result is None else [result]
+
+        return monitor.guest.wait_for(done, f"CPU {cpu} has obeyed")[0]
 
     def do_on(self, monitor, cpu, *words):
         """Have another CPU do what is to be done; returns the answer."""
@@ -294,13 +298,11 @@ class CallCases(PsciCase):
             before = monitor.entries(2)
             monitor.on(1, "while", CPU_ON[context % 2], 2, monitor.entry, context, DENIED % 2**32)
             cpus.add(2)
-            guest.wait_for(lambda: monitor.result(1) is not None, "CPU 2 is not denied any more")
-            self.assertEqual(monitor.result(1), SUCCESS)
+            self.assertEqual(self.answer(monitor, 1), SUCCESS)
             self.assert_started(monitor, 2, context, before)
             monitor.on(1, "while", CPU_ON[context % 2], 2, monitor.entry, 9, ALREADY_ON % 2**32)
             self.remove(guest, cpus, monitor, 2)
-            guest.wait_for(lambda: monitor.result(1) is not None, "CPU 2 is not on any more")
-            self.assertEqual(monitor.result(1), DENIED)
+            self.assertEqual(self.answer(monitor, 1), DENIED)
             self.assertEqual(monitor.entries(2), before + 1)
 
 
