@@ -938,16 +938,20 @@ static void test_blocked(const void *data)
 static void test_required(const void *data)
 {
     const Blocker *blocker = data;
-    g_autofree char *command = NULL, *errors = NULL;
-    int status;
+    g_autofree char *command = NULL, *errors = NULL, *dtb = NULL;
+    int fd, status;
 
     /* Should the machine start, it dumps a device tree and exits. */
+    fd = g_file_open_tmp("arm-cpu-hotplug-XXXXXX.dtb", &dtb, NULL);
+    g_assert_cmpint(fd, >=, 0);
+    close(fd);
     command = g_strdup_printf("%s -nodefaults -machine virt %s "
-                              "-machine cpu-hotplug=on,dumpdtb=/dev/null "
+                              "-machine cpu-hotplug=on,dumpdtb=%s "
                               "-accel qtest -display none",
-                              qtest_qemu_binary(NULL), blocker->args);
+                              qtest_qemu_binary(NULL), blocker->args, dtb);
     g_assert_true(g_spawn_command_line_sync(command, NULL, &errors, &status,
                                             NULL));
+    unlink(dtb);
     g_assert_true(WIFEXITED(status));
     g_assert_cmpint(WEXITSTATUS(status), ==, EXIT_FAILURE);
     if (!g_pattern_match_simple(blocker->pattern, errors)) {
