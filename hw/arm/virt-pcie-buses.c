@@ -44,7 +44,7 @@ static unsigned virt_pcie_buses_behind(PCIBus *bus)
     return count;
 }
 
-/* Returns: the root bus (of a pxb) that follows number @nr; NULL if none does */
+/* Returns: the root bus (of a pxb) that follows number @nr; NULL if none */
 static PCIBus *virt_pcie_next_root_bus(VirtMachineState *vms, int nr)
 {
     PCIBus *found = NULL, *child;

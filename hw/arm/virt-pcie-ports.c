@@ -314,7 +314,7 @@ static void virt_pcie_port_reserve_no_io(VirtMachineState *vms,
     }
 }
 
-/* Returns: why there may not be a port more, to be freed; NULL if there may be */
+/* Returns: why there may be no port more, to be freed; NULL if there may be */
 static char *virt_pcie_port_find_blocker(VirtMachineState *vms,
                                          DeviceState *dev)
 {
