@@ -195,7 +195,8 @@ def _busybox(arch):
     return folder / "busybox"
 
 
-def _write_if_changed(path, data):
+def write_if_changed(path, data):
+    """Have the bytes DATA in the file PATH, which is returned; never half of them."""
     if not path.exists() or path.read_bytes() != data:
         path.parent.mkdir(parents=True, exist_ok=True)
         new = path.with_name(f".new-{os.getpid()}-{path.name}")
@@ -207,7 +208,7 @@ def _write_if_changed(path, data):
 def initrd(arch="arm64"):
     """Return the path of the initial RAM disk for test guests of ARCH ("arm64" or "amd64")."""
     name = "initrd.gz" if arch == "arm64" else f"initrd-{arch}.gz"
-    return _write_if_changed(paths.GUEST / name, initramfs.base(_busybox(arch)))
+    return write_if_changed(paths.GUEST / name, initramfs.base(_busybox(arch)))
 
 
 def initrd_kexec(kernel_name=DEFAULT_KERNEL):
@@ -233,8 +234,8 @@ def initrd_kexec(kernel_name=DEFAULT_KERNEL):
     base = initrd()
     files |= {"bin/kexec": folder / "kexec", "boot/vmlinuz": kernel(kernel_name),
               "boot/initrd.gz": base}
-    return _write_if_changed(paths.GUEST / f"initrd-kexec-{kernel_name}.cpio",
-                             initramfs.extended(base.read_bytes(), files))
+    return write_if_changed(paths.GUEST / f"initrd-kexec-{kernel_name}.cpio",
+                            initramfs.extended(base.read_bytes(), files))
 
 
 def defaults():

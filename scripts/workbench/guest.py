@@ -62,12 +62,22 @@ class Config:
                  "-no-user-config", "-nodefaults"]
         if self.firmware:
             words += ["-bios", str(file(self.firmware))]
+        return words + self.boot_words()
+
+    def boot_words(self):
+        """The end of the command: what is booted, and EXTRA."""
+        file = self.place.file
+        words = []
         if self.kernel:
             words += ["-kernel", str(file(self.kernel)),
                       "-append", f"console={self.console} {self.append}".strip()]
         if self.initrd:
             words += ["-initrd", str(file(self.initrd))]
         return words + [str(word) for word in self.extra]
+
+    def serial(self):
+        """Options that make the chardev "console" the guest's serial port."""
+        return ["-serial", "chardev:console"]
 
 
 class Guest:
@@ -91,8 +101,8 @@ class Guest:
         log_folder = paths.LOGS / "guest"
         log_folder.mkdir(parents=True, exist_ok=True)
         self.log = log_folder / f"{name}.console.log"
-        command = config.command() + [
-            "-serial", "chardev:console", "-object", "monitor-qmp,id=qmp-object,chardev=qmp"]
+        command = config.command() + config.serial() + [
+            "-object", "monitor-qmp,id=qmp-object,chardev=qmp"]
         if paused:
             command.append("-S")
         self._started = config.place.start(command, self.log, detached)

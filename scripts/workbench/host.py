@@ -49,6 +49,11 @@ NEEDS = {
         Need("codespell", "codespell", "codespell"),
         Need("patch", "patch", "patch"),
     ),
+    "libvirt": (
+        Need("virsh", "libvirt-clients", "libvirt-client"),
+        # virt-xml-validate runs it.
+        Need("xmllint", "libxml2-utils", "libxml2"),
+    ),
 }
 
 
@@ -72,7 +77,7 @@ def _met(need):
 
 
 def require(*groups):
-    """Have everything that the groups ("series", "build", "test") name.
+    """Have everything that the groups (keys of NEEDS) name.
 
     Missing packages are installed with apt-get when this is root or sudo needs no password.
     Otherwise raises WorkbenchError with the exact command to run.

@@ -6,7 +6,7 @@ import re
 import shutil
 from dataclasses import replace
 
-from . import aptroot, assets, paths
+from . import aptroot, assets, initramfs, paths
 from .report import WorkbenchError, step
 
 # With what they depend on; the rest is built in.
@@ -14,6 +14,9 @@ NAMES = ("virtio_net", "net_failover", "failover", "virtio_blk",
          "vfio", "vfio_iommu_type1", "vfio-pci-core", "vfio-pci",
          "igb", "i2c-algo-bit", "igbvf", "e1000e",
          "nvme", "nvme-core", "nvme-auth", "nvme-keyring",
+         "xhci-pci", "xhci-pci-renesas", "xhci-hcd", "usbcore", "usb-common",
+         "usb-storage", "sd_mod", "scsi_mod", "scsi_common",
+         "virtio_scsi", "sr_mod", "cdrom", "usbhid", "hid-generic", "hid",
          "9p", "9pnet", "9pnet_virtio", "netfs")
 KERNELS = ("6.12", "7")         # those of assets.kernel_names() that have all of them
 
@@ -27,6 +30,24 @@ def files(kernel=assets.DEFAULT_KERNEL):
     release = (folder / "release").read_text(encoding="utf-8")
     return {f"lib/modules/{release}/{path.name}": path for path in folder.iterdir()
             if path.suffix in (".ko", ".dep")}
+
+
+def initrd(*names):
+    """Path of the test guests' initial RAM disk with the modules NAMES and what these need.
+
+    For the default kernel; not with all modules, because that would take guests long to unpack.
+    """
+    found = files()
+    listed = next(path for path in found.values() if path.suffix == ".dep")
+    wanted = {listed.name}
+    for line in listed.read_text(encoding="utf-8").splitlines():
+        module, _, needs = line.partition(":")
+        if module.removesuffix(".ko") in names:
+            wanted |= {module, *needs.split()}
+    return assets.write_if_changed(
+        paths.GUEST / f"initrd-{'-'.join(names)}.cpio",
+        initramfs.extended(assets.initrd().read_bytes(), {
+            name: path for name, path in found.items() if path.name in wanted}))
 
 
 def _folder(kernel):
@@ -78,7 +99,10 @@ def _prepare(folder, deb):
             if need not in by_name:
                 raise WorkbenchError(f"The module {name} of {deb} needs {need}, which modules.py "
                                      "does not name.")
-            result.update({by_name[need]: None, **closure(by_name[need])})
+            for found in (by_name[need], *closure(by_name[need])):
+                # To the end: busybox loads the last one first.
+                result.pop(found, None)
+                result[found] = None
         return result
 
     (folder / "modules.dep").write_text("".join(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Those of QEMU's qtests that exercise what the series touches.
+"""Those of QEMU's qtests and unit tests that exercise what the series touches.
 
 The one list of them, used by the suite qtest and by scripts/series bisect. A name that a build
 folder does not know is left out, so the list also fits a tree with only some of the patches.
@@ -23,13 +23,13 @@ RELATED = (
     "qtest-x86_64/numa-test",
 )
 # How names of tests end that the series adds; each is run as soon as it exists.
-ADDED = "-hotplug-test"
+ADDED = ("-hotplug-test", "-pcie-ports-test", "test-vfio-host-device")
 TABLES = "qtest-aarch64/bios-tables-test"
 
 
 def related(build):
     """Those of RELATED, and those that the series adds, that the build folder knows."""
-    known = [name for suite in ("qtest-aarch64", "qtest-x86_64")
+    known = [name for suite in ("qtest-aarch64", "qtest-x86_64", "unit")
              for name in qemusuites.names(build, suite)]
     return [name for name in known if name in RELATED or name.endswith(ADDED)]
 
@@ -43,7 +43,9 @@ def run(build, source, names, label, tables=False):
     """
     results = {}
     for target in ("aarch64", "x86_64"):
-        mine = [name for name in names if name.startswith(f"qtest-{target}/")]
+        # Unit tests, which have no target, go with the first.
+        mine = [name for name in names if name.startswith(f"qtest-{target}/")
+                or target == "aarch64" and "/" not in name]
         binary = build / f"qemu-system-{target}"
         folder = paths.TMP / f"qtests-{label}-{target}"
         if tables and target == "aarch64":

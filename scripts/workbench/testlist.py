@@ -6,8 +6,8 @@ A file says what Meson must know in comment lines among its first lines, all opt
     # meson: timeout=300 suite=NAME parallel
 
 timeout in seconds (default 120); suite is the folder's name by default; without "parallel" no
-other test runs beside it. Suites of LONG exist twice: NAME-long sets a variable that tells the
-tests to run in full length.
+other test runs beside it. Suites of LONG exist twice: their long form sets a variable that tells
+the tests to run in full length.
 """
 
 import re
@@ -17,7 +17,8 @@ from pathlib import Path
 
 TOP = Path(__file__).resolve().parents[2]
 DEFAULT_TIMEOUT = 120
-LONG = {"guest": "GUEST_LONG", "kvm": "GUEST_LONG"}
+LONG = {"guest": "guest-long", "ports": "ports-full", "kvm": "kvm-long"}   # names of long forms
+LONG_VARIABLE = "GUEST_LONG"
 LONG_FACTOR = 6         # how much longer the long form of a test may take
 
 
@@ -52,8 +53,8 @@ def discover(top=TOP):
                         int(settings.get("timeout", DEFAULT_TIMEOUT)), "parallel" in settings)
         found.append(test)
         if suite in LONG:
-            found.append(TestFile(relative, suite + "-long", test.name,
-                                  test.timeout * LONG_FACTOR, test.parallel, LONG[suite]))
+            found.append(TestFile(relative, LONG[suite], test.name,
+                                  test.timeout * LONG_FACTOR, test.parallel, LONG_VARIABLE))
     return found
 
 

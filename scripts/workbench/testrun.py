@@ -6,7 +6,7 @@ import re
 import shutil
 from collections import namedtuple
 
-from . import crossbuild, host, paths, qemubuild, testlist, tools, tree
+from . import crossbuild, host, libvirt, paths, qemubuild, testlist, tools, tree
 from .report import WorkbenchError, duration, info, run, step
 
 # What a suite needs built: (tree, ninja targets; None is everything). The tree "arm64" is the
@@ -20,11 +20,16 @@ NEEDS = {
                ("pristine", ("qemu-system-aarch64", "qemu-system-x86_64", "qemu-img"))),
     "guest": (("patched", ("qemu-system-aarch64", "qemu-img", "contrib/plugins/libhowvec.so")),),
 }
-NEEDS["guest-long"] = NEEDS["guest"]
+NEEDS["ports"] = (("patched", ("qemu-system-aarch64", "qemu-img")),
+                  ("pristine", ("qemu-system-aarch64",)))
+NEEDS["examples"] = (("patched", ("qemu-system-aarch64", "qemu-img")),)
 NEEDS["kvm"] = (("patched", ("qemu-system-aarch64", "qemu-img")), ("arm64", crossbuild.TARGETS))
-BOOTING = ("compat", "guest", "guest-long", "kvm")      # suites that boot firmware or kernels
+NEEDS["vfio"] = NEEDS["kvm"]
+NEEDS.update({long: NEEDS[short] for short, long in testlist.LONG.items()})
+# Suites that boot firmware or kernels.
+BOOTING = ("compat", "guest", "ports", "examples", "kvm", "vfio", *testlist.LONG.values())
 # In this order: what fails fast comes first.
-DEFAULT = ("workbench", "series", "qtest", "compat", "guest", "kvm")
+DEFAULT = ("workbench", "series", "qtest", "compat", "guest", "ports", "examples", "kvm", "vfio")
 SHOWN = 40              # lines of output that are shown of a test that failed
 
 Case = namedtuple("Case", "test name outcome reason")      # outcome: pass, fail, skip
@@ -52,6 +57,8 @@ def main(wanted, factor=1.0, rebuild=True):
                              + ", ".join(known))
     host.require("series", "build", "test")
     tools.ensure()
+    if "examples" in wanted:
+        fetch_libvirt()
     if rebuild:
         prepare(wanted)
     configure()
@@ -93,6 +100,15 @@ def fetch():
     except WorkbenchError as error:
         # What can be tested without is tested; the others say themselves what they lack.
         info(f"Not all that guests need can be had: {error}")
+
+
+def fetch_libvirt():
+    """Have what the examples are tested with; the tests say themselves what they lack."""
+    try:
+        host.require("libvirt")
+        libvirt.driver()
+    except WorkbenchError as error:
+        info(f"The examples are not tested with libvirt: {error}")
 
 
 def configure():

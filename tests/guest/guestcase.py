@@ -26,7 +26,8 @@ from workbench.place import LOCAL                               # noqa: E402
 QEMU = Path(os.environ.get("GUEST_QEMU", paths.PATCHED / "qemu-system-aarch64"))
 LONG = os.environ.get("GUEST_LONG", "0") not in ("", "0")
 
-long_only = unittest.skipUnless(LONG, "takes long: set GUEST_LONG=1, or use the suite NAME-long")
+long_only = unittest.skipUnless(LONG, "takes long: set GUEST_LONG=1, or use the suite's long "
+                                 "form (scripts/test --list)")
 
 
 class GuestCase(unittest.TestCase):

@@ -3,7 +3,7 @@
 
 import time
 
-from workbench import assets, initramfs, modules, paths
+from workbench import modules
 
 
 class Moving:
@@ -202,18 +202,8 @@ class MessageCases(Moving):
     place_on_disk = 0
 
     def config(self, *arguments, **changes):
-        return super().config(*arguments, **{"smp": "2,maxcpus=4", "initrd": self.initrd(),
-                                             **changes})
-
-    def initrd(self):
-        """The initial RAM disk with the disk's driver."""
-        files = {name: path for name, path in modules.files().items()
-                 if path.name in ("virtio_blk.ko", "modules.dep")}
-        path = paths.GUEST / "initrd-blk.cpio"
-        wanted = initramfs.extended(assets.initrd().read_bytes(), files)
-        if not path.exists() or path.read_bytes() != wanted:
-            path.write_bytes(wanted)
-        return path
+        return super().config(*arguments, **{
+            "smp": "2,maxcpus=4", "initrd": modules.initrd("virtio_blk"), **changes})
 
     def assert_delivered(self, guest, numbers):
         """Each CPU of NUMBERS reads from the disk, and has the interrupt of its queue for that."""

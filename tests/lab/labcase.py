@@ -22,13 +22,16 @@ from workbench.place import LOCAL                                   # noqa: E402
 _hosts = {}
 
 
-def host(name="host"):
-    """The emulated Arm host NAME, booted if it is not there or was lost."""
+def host(name="host", settings=None):
+    """The emulated Arm host NAME, booted if it is not there or was lost.
+
+    SETTINGS is a function that makes its Config.
+    """
     program = Path(sys.argv[0]).stem
     if name not in _hosts or not _hosts[name].alive():
         if name in _hosts:
             _hosts.pop(name).close()
-        _hosts[name] = Lab(f"{program}.{name}")
+        _hosts[name] = Lab(f"{program}.{name}", settings and settings())
     return _hosts[name]
 
 

@@ -21,6 +21,20 @@ ADDED = {"driver": "host-arm-cpu", "id": "new", "socket-id": 0, "cluster-id": 0,
          "thread-id": 0}
 
 
+class Models(SharedCase):
+    """Other CPU models than the host's."""
+
+    never_runs = True
+
+    def test_models(self):
+        """QEMU says of each model whether it can run."""
+        guest, _ = self.shared()
+        runs = {model["name"] for model in guest.qmp("query-cpu-definitions")
+                if not model["unavailable-features"]}
+        self.assertLessEqual({"host", "max"}, runs)
+        self.assertLessEqual(runs, {"host", "max", "cortex-a53", "cortex-a57"})
+
+
 class Start(labcase.LabCase):
     """Machines that cannot have it."""
 

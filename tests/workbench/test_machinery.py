@@ -114,6 +114,7 @@ class TestLists(unittest.TestCase):
         with tempfile.TemporaryDirectory() as top:
             for name, text in (("guest/test_a.py", "# meson: timeout=7\n"),
                                ("other/test_b.py", "# meson: suite=x parallel\n"),
+                               ("guest/test_c.py", "# meson: suite=ports\n"),
                                ("other/helper.py", "")):
                 path = Path(top, "tests", name)
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -123,6 +124,9 @@ class TestLists(unittest.TestCase):
             self.assertEqual(found, {
                 ("guest", "a", 7, False, ""),
                 ("guest-long", "a", 7 * testlist.LONG_FACTOR, False, "GUEST_LONG"),
+                ("ports", "c", testlist.DEFAULT_TIMEOUT, False, ""),
+                ("ports-full", "c", testlist.DEFAULT_TIMEOUT * testlist.LONG_FACTOR, False,
+                 "GUEST_LONG"),
                 ("x", "b", testlist.DEFAULT_TIMEOUT, True, "")})
             Path(top, "tests/other/test_b.py").write_text("# meson: timeuot=3\n")
             with self.assertRaisesRegex(ValueError, "timeuot"):

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Devices that can be given to guests: IOMMU groups, VFIO, SR-IOV."""
+
+import re
+from pathlib import Path
+
+from .hostsysfs import Tree
+
+PCI = "/sys/bus/pci/devices"
+GROUPS = "/sys/kernel/iommu_groups"
+UNITS = "/sys/class/iommu"
+IDS = ("/usr/share/misc/pci.ids", "/usr/share/hwdata/pci.ids")
+
+# How the kernel's drivers name what they register.
+_KINDS = (("smmu3.", "SMMUv3"), ("smmu.", "SMMU"), ("dmar", "Intel VT-d"), ("ivhd", "AMD-Vi"),
+          ("virtio", "virtio-iommu"))
+_CLASSES = {
+    0x0100: "SCSI controller", 0x0104: "RAID controller", 0x0106: "SATA controller",
+    0x0107: "SAS controller", 0x0108: "NVMe controller", 0x0180: "storage controller",
+    0x0200: "Ethernet controller", 0x0207: "InfiniBand controller", 0x0280: "network controller",
+    0x0300: "VGA controller", 0x0302: "3D controller", 0x0380: "display controller",
+    0x0403: "audio device", 0x0502: "CXL memory", 0x0580: "memory controller",
+    0x0600: "host bridge", 0x0601: "ISA bridge", 0x0604: "PCI bridge", 0x0680: "bridge",
+    0x0700: "serial port", 0x0780: "communication controller", 0x0806: "IOMMU",
+    0x0880: "system peripheral", 0x0b40: "coprocessor", 0x0c03: "USB controller",
+    0x0c05: "SMBus", 0x1000: "network encryption", 0x1080: "encryption controller",
+    0x1200: "processing accelerator", 0x1300: "instrumentation",
+}
+_BRIDGE = 0x06
+_PCI_BRIDGE = 0x0604
+
+
+class PciNames:
+    """Names of vendors and devices from the list that distributions have in a package."""
+
+    def __init__(self, tree):
+        self._names = {}
+        trees = dict.fromkeys((tree.root, Path("/")))
+        texts = (Tree(root).text(name) for root in trees for name in IDS)
+        text = next(filter(None, texts), None)
+        if text is None:
+            tree.miss("names of PCI devices", "there is no pci.ids (Debian: package pci.ids)")
+            return
+        vendor = None
+        for line in text.splitlines():
+            if line.startswith("C "):
+                break
+            match = re.match(r"(\t?)([0-9a-f]{4})  (.*)", line)
+            if match and not match.group(1):
+                vendor = match.group(2)
+                self._names[vendor, None] = match.group(3)
+            elif match:
+                self._names[vendor, match.group(2)] = match.group(3)
+
+    def name(self, vendor, device):
+        """Name of vendor and device by their four digits, as far as known, or None."""
+        names = (self._names.get((vendor, None)), self._names.get((vendor, device)))
+        return " ".join(filter(None, names)) or None
+
+
+def describe(tree, folder, names):
+    """One device by its FOLDER in sysfs; the keys are described in hostreport.py."""
+    code = tree.text(f"{folder}/class")
+    number = tree.number(f"{folder}/class") if code else None
+    vendor, device = (_digits(tree.text(f"{folder}/{name}")) for name in ("vendor", "device"))
+    driver = tree.link(f"{folder}/driver")
+    return {
+        "address": folder.rsplit("/", 1)[1],
+        "class": None if number is None else f"{number >> 8:04x}",
+        "class_name": None if number is None else _CLASSES.get(number >> 8),
+        "vendor": vendor,
+        "device": device,
+        "name": names.name(vendor, device),
+        "driver": driver,
+        "vfio": _is_vfio(tree, folder, driver),
+        "blocks": _blocks(tree, folder, driver, number),
+    }
+
+
+def _digits(text):
+    return text.removeprefix("0x") if text else None
+
+
+def is_bridge(device):
+    """Whether a described device is a bridge, which nobody gives to a guest."""
+    return device["class"] is not None and int(device["class"], 16) >> 8 == _BRIDGE
+
+
+def _is_vfio(tree, folder, driver):
+    # Before Linux 6.1 there is only the name of the driver.
+    return bool(driver) and (tree.exists(f"{folder}/vfio-dev") or "vfio" in driver)
+
+
+def _blocks(tree, folder, driver, code):
+    """Whether the kernel keeps the group because of this device; see hw/vfio/host-device.c."""
+    return not (not driver or driver == "pci-stub" or _is_vfio(tree, folder, driver)
+                or (code or 0) >> 8 == _PCI_BRIDGE)
+
+
+def iommu(tree, names):
+    """{units: [{name, kind}], groups: [{group, viable, blockers, devices}], ungrouped}."""
+    units = [{"name": name, "kind": next((kind for start, kind in _KINDS
+                                          if name.startswith(start)), None)}
+             for name in tree.names(UNITS)]
+    groups = []
+    for group in tree.names(GROUPS, r"\d+"):
+        folder = f"{GROUPS}/{group}/devices"
+        devices = [describe(tree, f"{folder}/{name}", names) for name in tree.names(folder)]
+        blockers = [device["address"] for device in devices if device["blocks"]]
+        groups.append({"group": int(group), "viable": not blockers, "blockers": blockers,
+                       "devices": devices})
+    if not tree.exists(GROUPS):
+        tree.miss("IOMMU groups", f"the kernel has no {GROUPS}: it has no support for IOMMUs")
+    ungrouped = [describe(tree, f"{PCI}/{address}", names) for address in tree.names(PCI)
+                 if not tree.exists(f"{PCI}/{address}/iommu_group")]
+    return {"units": units, "groups": groups, "ungrouped": ungrouped}
+
+
+def sriov(tree, names):
+    """[{device, vfs, vfs_possible, functions}] of the physical functions with SR-IOV."""
+    result = []
+    for address in tree.names(PCI):
+        folder = f"{PCI}/{address}"
+        possible = tree.number(f"{folder}/sriov_totalvfs")
+        if possible is None:
+            continue
+        functions = []
+        for link in tree.names(folder, r"virtfn\d+"):
+            vf = tree.link(f"{folder}/{link}")
+            functions.append({"address": vf, "driver": tree.link(f"{PCI}/{vf}/driver"),
+                              "group": _number(tree.link(f"{PCI}/{vf}/iommu_group"))})
+        result.append({"device": describe(tree, folder, names),
+                       "vfs": tree.number(f"{folder}/sriov_numvfs"), "vfs_possible": possible,
+                       "functions": functions})
+    return result
+
+
+def _number(text):
+    return int(text) if text else None

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What QEMU itself says about machines, CPUs and hot-plug on this host.
+
+It is started with a machine that never runs, is asked by QMP, and ends.
+"""
+
+import asyncio
+import contextlib
+import shutil
+import socket
+from pathlib import Path
+
+from . import paths, tools
+from .process import Process
+
+SECONDS = 60            # for one answer; TCG on a loaded machine is slow
+FIRMWARE = (
+    "/usr/share/AAVMF/AAVMF_CODE.fd",
+    "/usr/share/AAVMF/AAVMF_CODE.no-secboot.fd",
+    "/usr/share/qemu-efi-aarch64/QEMU_EFI.fd",
+    "/usr/share/edk2/aarch64/QEMU_EFI.fd",
+    "/usr/share/qemu/edk2-aarch64-code.fd",
+)
+_NOT_AVAILABLE = "CPU hotplug is not available on this machine: "
+
+
+def find_binary():
+    """The qemu-system-aarch64 that is built here, else the one in PATH, else None."""
+    if paths.QEMU_BINARY.exists():
+        return paths.QEMU_BINARY
+    found = shutil.which(paths.QEMU_BINARY.name)
+    return Path(found) if found else None
+
+
+def find_firmware():
+    """UEFI firmware for arm64 guests in one of the usual places, or None."""
+    built = sorted(paths.GUEST.glob("firmware-*/QEMU_EFI.fd"), reverse=True)
+    return next((path for path in [*map(Path, FIRMWARE), *built] if path.is_file()), None)
+
+
+class _Failed(Exception):
+    """QEMU cannot be asked; the text says why."""
+
+
+class _Refused(Exception):
+    """QEMU refused a monitor command; str() is QEMU's own message."""
+
+
+def nothing(error):
+    """The result of ask() when it is not called, for the reason ERROR."""
+    return {"binary": None, "version": None, "accelerator": None, "firmware": None, "error": error,
+            "cpu_hotplug": None, "max_pcie_root_ports": None, "kernel_gic_versions": None,
+            "cpu_models": None}
+
+
+def ask(binary, firmware, kvm):
+    """What QEMU says, as described in hostreport.py. Each part is None if it does not say.
+
+    BINARY and FIRMWARE are paths, FIRMWARE may be None; KVM tells to use KVM and not TCG.
+    """
+    result = {**nothing(None), "binary": str(binary), "accelerator": "kvm" if kvm else "tcg",
+              "firmware": str(firmware) if firmware else None}
+    command = [binary, "-machine", "virt", "-accel", result["accelerator"],
+               "-cpu", "host" if kvm else "max", "-smp", "1,maxcpus=2", "-S",
+               "-display", "none", "-nodefaults", "-no-user-config"]
+    if firmware:
+        command += ["-bios", firmware]
+    try:
+        with _qmp(command) as qmp:
+            version = qmp("query-version")
+            result["version"] = ("{major}.{minor}.{micro}".format(**version["qemu"])
+                                 + f" {version['package']}").strip()
+            result["max_pcie_root_ports"] = _value(
+                qmp, "qom-get", path="/machine", property="max-pcie-root-ports")
+            result["kernel_gic_versions"] = sorted(
+                gic["version"] for gic in _value(qmp, "query-gic-capabilities") or []
+                if gic["kernel"]) if kvm else None
+            result["cpu_models"] = _cpu_models(_value(qmp, "query-cpu-definitions") or [])
+            # The last one, because it changes the machine.
+            result["cpu_hotplug"] = _cpu_hotplug(qmp)
+    except _Failed as failed:
+        result["error"] = str(failed)
+    return result
+
+
+@contextlib.contextmanager
+def _qmp(command):
+    """Run QEMU and yield a function that sends it a monitor command and returns the answer.
+
+    QEMU ends with the context. Raises _Failed for whatever keeps it from answering. What QEMU
+    refuses is raised by the function, as _Refused.
+    """
+    tools.activate()
+    try:
+        # From a Debian package that may only be unpacked below build/, see activate().
+        from qemu.qmp import ExecuteError, QMPError
+        from qemu.qmp.legacy import QEMUMonitorProtocol
+    except ImportError:
+        raise _Failed("the Python library qemu.qmp is missing: install python3-qemu-qmp") from None
+    # A pair of sockets, because a named one would be a file.
+    ours, theirs = socket.socketpair()
+    process = monitor = None
+    try:
+        with theirs:
+            process = Process([*command, "-chardev", f"socket,id=qmp,fd={theirs.fileno()}",
+                               "-qmp", "chardev:qmp"], pass_fds=(theirs.fileno(),))
+        monitor = QEMUMonitorProtocol(ours)
+        monitor.settimeout(SECONDS)
+        # The library's connect() waits for the greeting for ever.
+        monitor._sync(monitor._qmp.connect(ours), SECONDS)
+
+        def execute(name, **arguments):
+            try:
+                return monitor.cmd(name, **arguments)
+            except ExecuteError as error:
+                raise _Refused(str(error)) from None
+
+        yield execute
+    except (OSError, EOFError, QMPError, asyncio.TimeoutError) as error:
+        words = process and process.errors()
+        raise _Failed(words or f"QEMU does not answer ({error!r})") from None
+    finally:
+        if process:
+            process.kill()
+        if monitor:
+            with contextlib.suppress(OSError, EOFError, QMPError, asyncio.TimeoutError):
+                monitor.close()
+        ours.close()
+
+
+def _value(qmp, command, **arguments):
+    """The answer to a command, None if this QEMU does not know it or refuses it."""
+    try:
+        return qmp(command, **arguments)
+    except _Refused:
+        return None
+
+
+def _cpu_models(definitions):
+    """{known, runnable}: a number, and names; runnable is None if this QEMU does not say."""
+    runnable = sorted(model["name"] for model in definitions
+                      if model.get("unavailable-features") == [])
+    says = any("unavailable-features" in model for model in definitions)
+    return {"known": len(definitions), "runnable": runnable if says else None}
+
+
+def _cpu_hotplug(qmp):
+    """{active, reason}: try to plug the second CPU, for only that tells why not."""
+    try:
+        slot = next(slot for slot in qmp("query-hotpluggable-cpus") if "qom-path" not in slot)
+        qmp("device_add", driver=slot["type"], id="second", **slot["props"])
+        return {"active": True, "reason": None}
+    except _Refused as refused:
+        return {"active": False, "reason": str(refused).removeprefix(_NOT_AVAILABLE)}

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""scripts/host-report: what a user needs to know of a host before starting guests.
+
+collect() returns what --json prints. Keys stay; new ones may come. A value of null is unknown, or
+does not exist on this architecture; why it is unknown is in "unseen".
+
+format                      1
+host.arch, host.kernel      names such as "aarch64" and "6.12.41"
+host.cpus                   [{name, midr, cpus}] for each kind of CPU; midr on Arm only
+host.product                name of the processor by SMBIOS
+host.frequency              {mhz, source}, nominal; source is a file of the CPU, or "SMBIOS"
+kvm.usable, kvm.reason      whether /dev/kvm can be used, and why not; null if it was not asked
+kvm.vcpus_recommended, kvm.vcpus_max
+kvm.nested                  nested virtualization is on
+kvm.gic_versions            versions of the GIC that KVM has; needs a QEMU that uses KVM
+kvm.smccc_filter            QEMU can take over PSCI calls, as vCPU hot-plug needs (Linux 6.4)
+qemu.binary, qemu.version, qemu.accelerator, qemu.firmware
+                            what was asked, with "kvm" or "tcg"
+qemu.error                  why there is no answer
+qemu.cpu_hotplug            {active, reason} for the machine "virt" with that accelerator
+qemu.max_pcie_root_ports    limit of the machine "virt"; null if QEMU does not know it
+qemu.cpu_models             {known, runnable}: a number, and names; runnable is null if QEMU does
+                            not say which models run
+topology.online, topology.possible
+                            lists of CPUs such as "0-3,8"
+topology.sockets, topology.clusters, topology.cores, topology.threads
+                            numbers of those that are online
+numa                        [{node, cpus, memory_kib, free_kib}]
+iommu.units                 [{name, kind}]; kind is such as "SMMUv3", null for others
+iommu.groups                [{group, viable, blockers, devices}]: blockers are the addresses of
+                            those devices because of which VFIO cannot have the group
+iommu.ungrouped             [device] of PCI's that are in no group
+sriov                       [{device, vfs, vfs_possible, functions}]; a function is {address,
+                            driver, group}
+huge_pages                  [{size_kib, total, free, nodes: [{node, total, free}]}]
+transparent_huge_pages      "always", "madvise" or "never"
+locked_memory               {soft_kib, hard_kib, exempt}: a limit of null is no limit; exempt tells
+                            that none counts for this user
+vfio.modules                loaded modules
+vfio.dma_entry_limit, vfio.allow_unsafe_interrupts
+                            parameters of vfio_iommu_type1
+vfio.nodes                  [{path, usable}] of /dev/iommu and those in /dev/vfio
+unseen                      [{what, why}]: what could not be seen
+
+A device is {address, class, class_name, vendor, device, name, driver, vfio, blocks}: the first
+four digits of the class, identifiers of four digits, names as far as known; vfio tells that its
+driver gives it to VFIO, blocks that it keeps its group from VFIO. Other devices than PCI's have an
+address, a driver and nulls.
+"""
+
+import platform
+
+from . import hostcpu, hostdevices, hostkvm, hostmemory, hostqemu
+from .hostsysfs import Tree
+
+FORMAT = 1
+
+
+def collect(root="/", qemu=None, firmware=None):
+    """Return the report as a dictionary, see above.
+
+    ROOT holds the host's /sys, /proc and /dev. QEMU and FIRMWARE are paths, or None for those in
+    the usual places. With another ROOT than / KVM is not asked, and QEMU only if it is named.
+    """
+    tree = Tree(root)
+    arch = hostcpu.architecture(tree)
+    product, frequency = hostcpu.processor(tree)
+    result = {
+        "format": FORMAT,
+        "host": {"arch": arch,
+                 "kernel": tree.text("/proc/sys/kernel/osrelease")
+                 or (platform.release() if tree.live else None),
+                 "cpus": hostcpu.models(tree), "product": product, "frequency": frequency},
+        "kvm": hostkvm.ask(tree, arch),
+    }
+    if not arch:
+        tree.miss("architecture", "there is no /proc/sys/kernel/arch (Linux 6.1)")
+    _ask_qemu(tree, result, qemu, firmware)
+    names = hostdevices.PciNames(tree)
+    result.update(
+        topology=hostcpu.topology(tree), numa=hostcpu.nodes(tree),
+        iommu=hostdevices.iommu(tree, names), sriov=hostdevices.sriov(tree, names),
+        huge_pages=hostmemory.huge_pages(tree),
+        transparent_huge_pages=hostmemory.transparent_huge_pages(tree),
+        locked_memory=hostmemory.locked_memory(tree), vfio=hostmemory.vfio(tree))
+    result["unseen"] = [{"what": what, "why": why} for what, why in tree.unseen.items()]
+    return result
+
+
+def _ask_qemu(tree, result, qemu, firmware):
+    kvm = result["kvm"]
+    # An Arm guest runs with KVM on Arm only.
+    use_kvm = bool(kvm["usable"]) and result["host"]["arch"] == hostcpu.ARM64
+    if tree.live:
+        qemu = qemu or hostqemu.find_binary()
+    if qemu:
+        answers = hostqemu.ask(qemu, firmware or hostqemu.find_firmware(), use_kvm)
+    elif tree.live:
+        answers = hostqemu.nothing("there is no qemu-system-aarch64, neither in build nor in "
+                                   "PATH; --qemu FILE names one")
+    else:
+        answers = hostqemu.nothing("not asked: --qemu FILE names the one to ask")
+    kvm["gic_versions"] = answers.pop("kernel_gic_versions")
+    result["qemu"] = answers
+    if answers["error"]:
+        tree.miss("what QEMU can do", answers["error"])
+    if result["host"]["arch"] == hostcpu.ARM64 and kvm["gic_versions"] is None:
+        tree.miss("GIC versions of KVM", "no QEMU that uses KVM was asked")

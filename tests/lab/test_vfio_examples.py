@@ -1,0 +1,48 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+# meson: timeout=900 suite=vfio parallel
+"""The example of passthrough, with a virtual function of the emulated Arm host's network card."""
+
+import sys
+from pathlib import Path
+
+import vfiocase
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "examples"))
+
+from example import FOLDER, Script                              # noqa: E402
+from workbench import assets                                    # noqa: E402
+
+
+class Passthrough(vfiocase.VfioCase):
+
+    drivers = ("igbvf", "virtio_blk")
+
+    def test_command_line(self):
+        """The guest has its function, lets it go, and takes a vCPU; the host gets it back."""
+        function, = self.virtual_functions(1)
+        self.bind(function)
+        folder = self.folder()
+        disk = folder / "disk.qcow2"
+        status, output = self.place.run([self.image_tool(), "create", "-q", "-f", "qcow2", disk,
+                                         "1M"])
+        self.assertEqual(status, 0, output)
+        firmware, file = assets.firmware(), self.place.file
+        guest, cpus = self.start(Script(
+            **vars(self.config(smp="1,maxcpus=4")), script=FOLDER / "passthrough.sh", variables={
+                "FUNCTION": function, "DISK": disk, "NVRAM": folder / "vars.fd",
+                "CODE": file(firmware.code), "VARS": file(firmware.vars)}))
+        guest.wait_ready(300)
+        guest.check(f"modprobe -a {' '.join(self.drivers)}")
+        self.interface(guest, "igbvf")
+        self.assertEqual(guest.check("cat /sys/block/vda/size"), "2048")
+        cpus.plug(1)
+        guest.qmp("device_del", {"id": "function0"})
+        guest.event("DEVICE_DELETED", 60, device="function0")
+        self.assertEqual(self.functions(guest), 0)
+        self.release(function)
+        self.assertEqual(self.driver(function), "igbvf")
+
+
+if __name__ == "__main__":
+    vfiocase.labcase.main()

@@ -1,0 +1,70 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+# meson: timeout=900 suite=vfio parallel
+"""An NVMe disk goes from the host to a guest and back, with what is on it."""
+
+import vfiocase
+from vfiocase import NVME, SYSFS
+from workbench import labhost
+from workbench.guestcpu import Cpus
+
+DEVICE = "/dev/nvme0n1"
+WAIT = f"for i in $(seq 200); do [ -b {DEVICE} ] && break; sleep 0.05; done; [ -b {DEVICE} ]"
+
+
+class Nvme(vfiocase.VfioCase):
+
+    def write(self, where, text, block):
+        """Write TEXT to 4 KiB block BLOCK of the disk; WHERE is the host or a guest."""
+        where.check(f"{WAIT} && echo {text} | dd of={DEVICE} bs=4k seek={block} conv=sync,fsync",
+                    60)
+
+    def assert_read(self, where, text, block):
+        """The block holds TEXT."""
+        where.check(f"{WAIT}", 60)
+        self.assertEqual(where.check(f"dd if={DEVICE} bs=4k skip={block} count=1 2> /dev/null | "
+                                     "head -n 1"), text)
+
+    def test_data(self):
+        """What the host wrote is read in the guest, and the reverse."""
+        self.write(self.place, "from-the-host", 5)
+        self.bind(NVME)
+        guest = self.boot_guest(f"vfio-pci,host={NVME},bus=hotplug0,id=at-hotplug0")
+        self.assert_read(guest, "from-the-host", 5)
+        self.assertEqual(int(guest.check("cat /sys/block/nvme0n1/size")) * 512, labhost.DISK_SIZE)
+        self.write(guest, "from-the-guest", 7)
+        self.detach(guest)
+        self.release(NVME)
+        self.assert_read(self.place, "from-the-guest", 7)
+        self.assert_read(self.place, "from-the-host", 5)
+
+    def test_plug_with_cpu(self):
+        """Disk and network function come and go many times, a CPU at the same time."""
+        function, = self.virtual_functions(1)
+        self.bind(function)
+        self.bind(NVME)
+        guest = self.boot_guest(smp="1,maxcpus=2")
+        cpus = Cpus(guest)
+        for number in range(20):
+            self.attach(guest, NVME, "hotplug0")
+            cpus.add(1)
+            self.attach(guest, function, "hotplug1")
+            guest.wait_for(lambda: self.functions(guest) == 2, "both functions", 60)
+            self.write(guest, f"round-{number}", number)
+            self.assert_read(guest, f"round-{number}", number)
+            guest.wait_for(lambda: 1 in cpus.view().online
+                           or guest.run("echo 1 > /sys/devices/system/cpu/cpu1/online")[0] == 0,
+                           "CPU 1", 60)
+            for port in ("hotplug0", "hotplug1"):
+                guest.qmp("device_del", {"id": f"at-{port}"})
+            cpus.wait_deleted(cpus.delete(1))
+            for port in ("hotplug0", "hotplug1"):
+                guest.event("DEVICE_DELETED", 60, device=f"at-{port}")
+            guest.wait_for(lambda: self.functions(guest) == 0, "no function", 60)
+        self.assertEqual(guest.run("dmesg | grep -E 'Oops|BUG|WARNING'")[1], "")
+        self.release(NVME)
+        self.assert_read(self.place, "round-19", 19)
+
+
+if __name__ == "__main__":
+    vfiocase.labcase.main()

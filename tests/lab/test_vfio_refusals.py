@@ -1,0 +1,259 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+# meson: timeout=900 suite=vfio parallel
+"""Devices that cannot be had: QEMU says why, the guest goes on, and once the cause is gone the device
+can be plugged.
+"""
+
+import labcase
+import vfiocase
+from labcase import Refused
+from vfiocase import BYPASSED, NIC, NVME, SHARED, SYSFS
+
+HOST_DRIVER = "the device uses the host driver '{}': bind it to vfio-pci"
+NO_IOMMU = ("no IOMMU of the host serves the device: there is none (on Arm, an SMMU), or it is off "
+            "in firmware or kernel")
+TOKEN = "11111111-2222-3333-4444-555555555555"
+OTHER_TOKEN = "99999999-2222-3333-4444-555555555555"
+NO_TOKEN = ("error getting device from group {}: Permission denied; the physical function "
+            f"{NIC} is on vfio-pci, so the 'vf-token' that it was given is needed, ")
+LIMITED = "/tmp/qemu-with-limit"
+PORTS = 4                       # of vfiocase's guests
+
+
+class Refusals(vfiocase.VfioCase):
+    """The tests share a guest; each finds its ports empty."""
+
+    _guest = None
+
+    @classmethod
+    def tearDownClass(cls):
+        if cls._guest is not None:
+            cls._guest.close()
+        super().tearDownClass()
+
+    def shared(self):
+        """The guest, booted for the first test, and again when one has left something in it."""
+        cls = type(self)
+        if cls._guest is not None and (cls._guest.process.status() is not None
+                                       or len(self.devices(cls._guest)) != PORTS):
+            cls._guest.close()
+            cls._guest = None
+        if cls._guest is None:
+            cls._guest = vfiocase.Guest(self.config(), f"{cls.__name__}.guest")
+            cls._guest.wait_ready(120)
+            cls._guest.check(f"modprobe -a {' '.join(self.drivers)}")
+        return cls._guest
+
+    def devices(self, guest):
+        """The ids of the devices that QEMU has."""
+        return [entry["name"] for entry in
+                guest.qmp("qom-list", {"path": "/machine/peripheral"}) if entry["name"] != "type"]
+
+    def assert_refused(self, guest, address, text, **properties):
+        """The device is refused with exactly this TEXT, nothing of it stays, the guest lives."""
+        with self.assertRaises(Refused) as caught:
+            self.attach(guest, address, **properties)
+        self.assertEqual(str(caught.exception), f"vfio {address}: {text}")
+        self.assertNotIn("at-hotplug0", self.devices(guest))
+        guest.check("true")
+
+    def assert_works(self, guest, address, **properties):
+        """The device can be plugged, the guest sees it, and it can be removed again."""
+        before = int(guest.check(f"ls {SYSFS}/devices | wc -l"))
+        self.attach(guest, address, **properties)
+        guest.wait_for(lambda: int(guest.check(f"ls {SYSFS}/devices | wc -l")) == before + 1,
+                       "another PCI function", 60)
+        self.detach(guest)
+
+    def test_no_iommu(self):
+        """A device that no SMMU serves."""
+        guest = self.shared()
+        self.assert_refused(guest, BYPASSED, "no iommu_group found: No such file or directory; "
+                            + NO_IOMMU)
+        self.unbind(BYPASSED)
+        self.assert_refused(guest, BYPASSED, "no iommu_group found: No such file or directory; the "
+                            "device has no driver: bind it to vfio-pci; if it has no group then "
+                            "either, " + NO_IOMMU)
+
+    def test_shared_group(self):
+        """A device in one group with another that the host uses."""
+        guest, (mine, other), group = self.shared(), SHARED, self.group(SHARED[0])
+        self.bind(mine)
+        self.assert_refused(
+            guest, mine, f"group {group} is not viable: {other} (e1000e) still uses a host driver; "
+            "bind all devices of the group to vfio-pci, or to no driver")
+        self.unbind(other)
+        self.assert_works(guest, mine)
+        self.bind(other)
+        self.assert_works(guest, mine)
+
+    def test_driver(self):
+        """A device that is still on its driver, or on none."""
+        guest, group = self.shared(), self.group(NVME)
+        node = f"/dev/vfio/{group}"
+        start = f"Could not open '{node}': No such file or directory; "
+        self.assert_refused(guest, NVME, start + HOST_DRIVER.format("nvme"))
+        self.unbind(NVME)
+        self.assert_refused(guest, NVME, start + "the device has no driver: bind it to vfio-pci")
+        self.bind(NVME)
+        self.assert_works(guest, NVME)
+
+    def test_driver_in_group(self):
+        """The group can be opened, because of another device in it, but this one has no driver."""
+        guest, (mine, other), group = self.shared(), SHARED, self.group(SHARED[0])
+        self.unbind(mine)
+        self.bind(other)
+        self.assert_refused(guest, mine, f"error getting device from group {group}: No such device; "
+                            "the device has no driver: bind it to vfio-pci")
+        self.bind(mine)
+        self.assert_works(guest, mine)
+
+    def test_no_node(self):
+        """The node is not there, as in a container that was not given it."""
+        guest, group = self.shared(), self.group(NVME)
+        self.bind(NVME)
+        self.place.check(f"mv /dev/vfio/{group} /dev/away")
+        self.assert_refused(
+            guest, NVME, f"Could not open '/dev/vfio/{group}': No such file or directory; the "
+            "host's /dev/vfio is not visible to QEMU, as in a container that was not given it")
+        self.place.check(f"mv /dev/away /dev/vfio/{group}")
+        self.assert_works(guest, NVME)
+
+    def test_in_use(self):
+        """Another QEMU has the group."""
+        guest, group = self.shared(), self.group(NVME)
+        self.bind(NVME)
+        other, _ = self.start(self.config(extra=["-device", f"vfio-pci,host={NVME},bus=hotplug0"]),
+                              ".other", paused=True)
+        self.assert_refused(guest, NVME, f"Could not open '/dev/vfio/{group}': Device or resource "
+                            "busy; another process has it")
+        other.close()
+        self.assert_works(guest, NVME)
+
+    def test_no_module(self):
+        """What connects VFIO and the IOMMU is not loaded."""
+        guest, group = self.shared(), self.group(NVME)
+        self.bind(NVME)
+        self.place.check("rmmod vfio_iommu_type1")
+        self.assert_refused(guest, NVME, f"failed to setup container for group {group}: No "
+                            "available IOMMU models; the host's kernel module vfio_iommu_type1 is "
+                            "not loaded")
+        self.place.check("modprobe vfio_iommu_type1")
+        self.assert_works(guest, NVME)
+
+    def test_mappings(self):
+        """The kernel allows fewer mappings than the guest's memory has pieces."""
+        guest = self.shared()
+        self.bind(NVME)
+        limit = "/sys/module/vfio_iommu_type1/parameters/dma_entry_limit"
+        before = self.place.check(f"cat {limit}")
+        self.place.check(f"echo 1 > {limit}")
+        with self.assertRaises(Refused) as caught:
+            self.attach(guest, NVME)
+        self.assertRegex(
+            str(caught.exception), "= -28 \\(No space left on device\\); the host's kernel allows 1 "
+            "mappings: raise the parameter dma_entry_limit of its module vfio_iommu_type1$")
+        self.place.check(f"echo {before} > {limit}")
+        self.assert_works(guest, NVME)
+
+    def test_iommufd(self):
+        """The token goes with the request that binds the device to iommufd."""
+        if self.place.shell("[ -c /dev/iommu ]")[0]:
+            self.skipTest("the host's kernel has no /dev/iommu (CONFIG_IOMMUFD)")
+        guest = self.shared()
+        guest.qmp("object-add", {"qom-type": "iommufd", "id": "iommufd0"})
+        self.bind(NVME)
+        self.assert_works(guest, NVME, iommufd="iommufd0")
+
+    def test_token(self):
+        """A virtual function whose physical function is on vfio-pci needs the token of that."""
+        guest = self.shared()
+        self.bind(NIC)
+        self.place.check("echo 1 > /sys/module/vfio_pci/parameters/enable_sriov")
+        owner, _ = self.start(self.config(extra=[
+            "-device", f"vfio-pci,host={NIC},vf-token={TOKEN},bus=hotplug0"]), ".owner", paused=True)
+        function, = self.virtual_functions(1)
+        self.bind(function)
+        start = NO_TOKEN.format(self.group(function))
+        self.assert_refused(guest, function, start + "and none was given")
+        self.assert_refused(guest, function, start + "and this is not it",
+                            **{"vf-token": OTHER_TOKEN})
+        self.assert_works(guest, function, **{"vf-token": TOKEN})
+        owner.close()
+
+    def test_needless_token(self):
+        """A virtual function of a physical function that the host uses takes no token."""
+        guest = self.shared()
+        function, = self.virtual_functions(1)
+        self.bind(function)
+        self.assert_refused(
+            guest, function, f"error getting device from group {self.group(function)}: Invalid "
+            "argument; the device takes no 'vf-token', because its physical function is not on "
+            "vfio-pci, or, with iommufd, because the host's kernel is older than Linux 6.17",
+            **{"vf-token": TOKEN})
+        self.assert_works(guest, function)
+
+    def test_no_port(self):
+        """The port has a device already, or there is none."""
+        guest = self.shared()
+        self.bind(NVME)
+        guest.qmp("device_add", {"driver": "virtio-rng-pci", "bus": "hotplug0", "id": "first"})
+        with self.assertRaisesRegex(Refused, "slot 0 function 0 already occupied by virtio-rng-pci"):
+            self.attach(guest, NVME)
+        self.attach(guest, NVME, "hotplug1")
+        guest.wait_for(lambda: self.functions(guest) == 1, "the disk", 60)
+        self.detach(guest, "hotplug1")
+        guest.qmp("device_del", {"id": "first"})
+        guest.event("DEVICE_DELETED", 60, device="first")
+        with self.assertRaisesRegex(Refused, "Bus 'pcie.0' does not support hotplugging"):
+            self.attach(guest, NVME, "pcie.0")
+
+
+class Limits(vfiocase.VfioCase):
+    """Limits of the process and of the machine."""
+
+    def test_user(self):
+        """A user who may not open the group, and whose limit is less than the guest's memory."""
+        group = self.group(NVME)
+        self.bind(NVME)
+        self.place.check("echo 'nobody:x:65534:65534::/:/bin/sh' > /etc/passwd; "
+                         "chmod 666 /dev/kvm")
+        self.place.script(f"cat > {LIMITED} <<'end'\n#!/bin/sh\nulimit -l 8192\n"
+                          "chmod 755 /tmp/lab.*\n"
+                          "exec su -s /bin/sh -c 'exec qemu-system-aarch64 \"$@\"' -- nobody qemu "
+                          f"\"$@\"\nend\nchmod 755 {LIMITED}")
+        config = self.config()
+        config.command = lambda: [LIMITED, *type(config).command(config)[1:]]
+        guest, _ = self.start(config)
+        guest.wait_ready(120)
+        with self.assertRaises(Refused) as caught:
+            self.attach(guest, NVME)
+        self.assertEqual(str(caught.exception), f"vfio {NVME}: Could not open '/dev/vfio/{group}': "
+                         "Permission denied; QEMU's user may not read and write it")
+        self.place.check(f"chmod 666 /dev/vfio/{group}")
+        with self.assertRaises(Refused) as caught:
+            self.attach(guest, NVME)
+        self.assertRegex(
+            str(caught.exception), "= -12 \\(Cannot allocate memory\\); VFIO locks the guest's "
+            "memory, 262144 KiB in this step, and the limit of locked memory \\(RLIMIT_MEMLOCK\\) "
+            "is 8192 KiB in all: raise it to the memory of the guest and some more$")
+        guest.check("true")
+
+    def test_ports(self):
+        """A root port more than the machine may have, by way of ACPI PCI hot-plug."""
+        guest = self.boot_guest(
+            machine="virt,gic-version=3,max-pcie-root-ports=5,pcie-hotplug-ports=4",
+            extra=["-global", "acpi-ged.acpi-pci-hotplug-with-bridge-support=on"])
+        guest.qmp("device_add", {"driver": "pcie-root-port", "id": "fifth", "chassis": 1})
+        with self.assertRaises(Refused) as caught:
+            guest.qmp("device_add", {"driver": "pcie-root-port", "id": "sixth", "chassis": 2})
+        self.assertEqual(
+            str(caught.exception), "PCIe root port 'sixth' is one too many: there are 5, and the "
+            "limit is 5 because of 'max-pcie-root-ports=5'; use a greater 'max-pcie-root-ports', "
+            "at most 255")
+        guest.check("true")
+
+
+if __name__ == "__main__":
+    labcase.main()

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the tests of passthrough share: an emulated Arm host with devices to give away, and what its
+user does with them.
+"""
+
+import shlex
+
+import labcase
+from workbench import assets, lab, modules
+from workbench.guest import FACTOR, Guest                    # noqa: F401
+
+SYSFS = "/sys/bus/pci"
+
+NIC = "0000:01:00.0"            # with virtual functions; its network is one of its own
+NVME = "0000:02:00.0"
+SHARED = ("0000:03:00.0", "0000:03:00.1")       # without ACS, so both are in one IOMMU group
+BYPASSED = "0000:41:00.0"       # on a root bus that no SMMU serves
+
+DRIVERS = ("igb", "igbvf", "nvme", "e1000e", "vfio-pci")
+MODULES = (*DRIVERS, "vfio_iommu_type1")        # nothing loads the last by itself
+
+
+def settings():
+    """The Config of a host with these devices."""
+    config = lab.config()
+    config.extra += [
+        "-device", "pcie-root-port,id=rp3,chassis=3",
+        "-device", "e1000e,bus=rp3,addr=0.0,multifunction=on,romfile=",
+        "-device", "e1000e,bus=rp3,addr=0.1,romfile=",
+        "-device", "pxb-pcie,id=bypass,bus_nr=64,bypass_iommu=on",
+        "-device", "pcie-root-port,id=rp4,bus=bypass,chassis=4",
+        "-device", "e1000e,bus=rp4,romfile="]
+    return config
+
+
+class VfioCase(labcase.LabCase):
+    """A test whose guests run on such a host. Each test finds all devices with the host."""
+
+    drivers = ("igbvf", "nvme")     # of the guests
+
+    def setUp(self):
+        if labcase.native():
+            self.skipTest("the devices of this machine are not for tests to give away; the "
+                          "emulated host (LAB_NATIVE=0) has some")
+        self.place = labcase.host("vfio", settings)
+        self.place.check(f"modprobe -a {' '.join(MODULES)}")
+        self.addCleanup(self.take_back)
+
+    def take_back(self):
+        """Give all devices back to the drivers that they have when the host starts."""
+        if self.place.alive():
+            self.place.check(f"echo 0 > {SYSFS}/devices/{NIC}/sriov_numvfs")
+            for address in (NIC, NVME, *SHARED, BYPASSED):
+                if self.driver(address) not in DRIVERS[:-1]:
+                    self.release(address)
+
+    def config(self, kernel=assets.DEFAULT_KERNEL, firmware=assets.DEFAULT_FIRMWARE, **changes):
+        """A Config of a guest with KVM and empty ports; CHANGES are fields of Config."""
+        fields = {"machine": "virt,gic-version=3,pcie-hotplug-ports=4", "smp": "1",
+                  "initrd": modules.initrd(*self.drivers)}
+        return super().config(kernel, firmware, **{**fields, **changes})
+
+    # --- what a user of the host does ----------------------------------------------------------
+
+    def driver(self, address):
+        """The name of the driver that the function ADDRESS has on the host; empty if none."""
+        link = f"{SYSFS}/devices/{address}/driver"
+        return self.place.check(f"[ ! -e {link} ] || basename $(readlink {link})")
+
+    def group(self, address):
+        """The number of the IOMMU group of the function ADDRESS."""
+        return self.place.check(f"basename $(readlink {SYSFS}/devices/{address}/iommu_group)")
+
+    def unbind(self, address):
+        """Take the function from its driver."""
+        self.place.check(f"echo {address} > {SYSFS}/devices/{address}/driver/unbind")
+
+    def bind(self, address, driver="vfio-pci"):
+        """Have the function served by DRIVER, in the way of driver_override."""
+        folder = f"{SYSFS}/devices/{address}"
+        if self.driver(address):
+            self.unbind(address)
+        self.place.check(f"echo {driver} > {folder}/driver_override && "
+                         f"echo {address} > {SYSFS}/drivers_probe")
+        self.assertEqual(self.driver(address), driver)
+
+    def release(self, address):
+        """Have the function served by the driver that the host has for it."""
+        if self.driver(address):
+            self.unbind(address)
+        folder = f"{SYSFS}/devices/{address}"
+        self.place.check(f"! [ -e {folder}/physfn ] || "
+                         f"echo 1 > {folder}/physfn/sriov_drivers_autoprobe; "
+                         f"echo > {folder}/driver_override; echo {address} > {SYSFS}/drivers_probe")
+
+    def virtual_functions(self, count):
+        """Create COUNT virtual functions of the NIC, without driver; returns their addresses."""
+        card = f"{SYSFS}/devices/{NIC}"
+        self.place.check(f"echo 0 > {card}/sriov_numvfs; echo 0 > {card}/sriov_drivers_autoprobe; "
+                         f"echo {count} > {card}/sriov_numvfs")
+        return [self.place.check(f"basename $(readlink {card}/virtfn{number})")
+                for number in range(count)]
+
+    def assert_host(self, command, wanted):
+        """The COMMAND prints WANTED on the host, sooner or later."""
+        self.place.check(f"(for i in $(seq 100); do [ \"$({command})\" = {shlex.quote(wanted)} ] "
+                         f"&& exit; sleep 0.1; done; echo \"$({command})\"; exit 1)", 60)
+
+    # --- guests --------------------------------------------------------------------------------
+
+    def boot_guest(self, *devices, suffix="", **changes):
+        """Boot a guest with the option strings DEVICES for -device; returns it."""
+        extra = [word for device in devices for word in ("-device", device)]
+        guest, _ = self.start(self.config(**{"extra": extra, **changes}), suffix)
+        guest.wait_ready(120)
+        guest.check(f"modprobe -a {' '.join(self.drivers)}")
+        return guest
+
+    def attach(self, guest, address, port="hotplug0", **properties):
+        """Plug the function ADDRESS of the host into PORT of the guest. Raises Refused."""
+        guest.qmp("device_add", {"driver": "vfio-pci", "host": address, "bus": port,
+                                 "id": f"at-{port}", **properties})
+
+    def detach(self, guest, port="hotplug0"):
+        """Unplug what attach() has plugged into PORT; returns when QEMU has let it go."""
+        guest.qmp("device_del", {"id": f"at-{port}"})
+        guest.event("DEVICE_DELETED", 60 * FACTOR, device=f"at-{port}")
+
+    def interface(self, guest, driver):
+        """Wait for the one network interface of DRIVER in the guest; returns its name."""
+        guest.wait_for(lambda: guest.run(f"ls -d {SYSFS}/drivers/{driver}/0*/net/*")[0] == 0,
+                       f"network interface of {driver}", 60)
+        return guest.check(f"basename {SYSFS}/drivers/{driver}/0*/net/*")
+
+    def functions(self, guest):
+        """How many PCI functions are served by a driver for what is passed through."""
+        return int(guest.check(f"ls -d {SYSFS}/drivers/igbvf/0* {SYSFS}/drivers/nvme/0* "
+                               "2> /dev/null | wc -l"))
