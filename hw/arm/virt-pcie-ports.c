@@ -411,6 +411,11 @@ static void virt_pcie_visit_number(Object *obj, Visitor *v, const char *name,
     if (!visit_type_uint32(v, name, &value, errp)) {
         return;
     }
+    if (VIRT_MACHINE(obj)->bus) {
+        error_setg(errp, "'%s' cannot be changed any more: the machine has "
+                   "been laid out for it; use -machine", name);
+        return;
+    }
     if (value > max) {
         error_setg(errp, "'%s=%u' is not possible: %s; use 0 to %u", name,
                    value, why, max);

@@ -1232,6 +1232,30 @@ static void test_windows_vga(const void *data)
     qtest_quit(qts);
 }
 
+/* What the machine was laid out for stays. */
+static void test_fixed(void)
+{
+    static const char *const names[] = {
+        "max-pcie-root-ports", "pcie-hotplug-ports"
+    };
+    QTestState *qts = machine_start(",max-pcie-root-ports=3", 1, NULL);
+
+    for (unsigned i = 0; i < ARRAY_SIZE(names); i++) {
+        QDict *response = qtest_qmp(qts, "{'execute': 'qom-set', 'arguments': "
+                                    "{'path': '/machine', 'property': %s, "
+                                    "'value': 2}}", names[i]);
+        g_autofree char *expected = g_strdup_printf(
+            "'%s' cannot be changed any more: the machine has been laid out "
+            "for it; use -machine", names[i]);
+
+        assert_same_text(qdict_get_str(qdict_get_qdict(response, "error"),
+                                       "desc"), expected);
+        qobject_unref(response);
+    }
+    ports_check(qts, 3, 1);
+    qtest_quit(qts);
+}
+
 /* --- Hotplug of ports --- */
 
 static void port_plug(QTestState *qts, const char *id, unsigned slot)
@@ -1517,6 +1541,7 @@ int main(int argc, char **argv)
     for (unsigned i = 0; i < ARRAY_SIZE(window_machines); i++) {
         add_windows(&window_machines[i]);
     }
+    qtest_add_func("/arm-pcie-ports/fixed", test_fixed);
     qtest_add_func("/arm-pcie-ports/hotplug/explicit", test_hotplug_explicit);
     qtest_add_func("/arm-pcie-ports/hotplug/buses", test_hotplug_buses);
     qtest_add_func("/arm-pcie-ports/hotplug/automatic",
