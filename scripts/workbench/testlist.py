@@ -60,8 +60,9 @@ def discover(top=TOP):
 
 def main():
     """Print one line for each test, for meson.build, in the order in which Meson starts them."""
-    # Those that run alone first: each of them later on would wait until the machine is idle.
-    for t in sorted(discover(), key=lambda test: test.parallel):
+    # Those that run alone first: each of them later on would wait until the machine is idle. Then
+    # the long ones, so that no core is left without work in the end.
+    for t in sorted(discover(), key=lambda test: (test.parallel, -test.timeout)):
         sys.stdout.write("|".join((t.suite, t.name, t.path, str(t.timeout),
                                    "true" if t.parallel else "false", t.variable)) + "\n")
 

@@ -33,6 +33,7 @@ class Cycles(CycleCases, labcase.LabCase):
         """Four CPUs; one in three is the one that has just gone."""
         self.check_random((1, 2, 3), CYCLES, CYCLES // 2)
 
+    @long_only
     def test_64(self):
         """Few of many, where the guest takes longer to look through them."""
         self.check_random((1, 32, 63), 30, 15, smp="1,maxcpus=64", memory="512M")

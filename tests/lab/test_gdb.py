@@ -7,6 +7,7 @@ import socket
 
 import labcase
 from gdbcases import DebuggerCases
+from guestcase import long_only
 from sharedcase import SharedCase
 from workbench.guest import FACTOR
 from workbench.lab import HERE
@@ -16,6 +17,8 @@ class Debugger(DebuggerCases, SharedCase):
     """The cases of gdbcases.py, on one guest."""
 
     options = {"smp": "2,maxcpus=8"}
+
+    test_list_ends_at_cpu_that_goes = long_only(DebuggerCases.test_list_ends_at_cpu_that_goes)
 
     def boot_with_gdbstub(self):
         return *self.shared(), None

@@ -24,12 +24,15 @@ class Migration(migrationcases.MigrationCases, HotplugCase):
     test_pending_insertion = long_only(migrationcases.MigrationCases.test_pending_insertion)
     test_request_during_migration = long_only(
         migrationcases.MigrationCases.test_request_during_migration)
+    test_destination_lacks_cpu = long_only(
+        migrationcases.MigrationCases.test_destination_lacks_cpu)
     test_destination_has_another_cpu = long_only(
         migrationcases.MigrationCases.test_destination_has_another_cpu)
     test_destination_has_cpu_too_many = long_only(
         migrationcases.MigrationCases.test_destination_has_cpu_too_many)
 
 
+@long_only
 class Messages(migrationcases.MessageCases, HotplugCase):
     """The cases of migrationcases.py."""
 
