@@ -57,7 +57,7 @@ class DirtyRing(HotplugCase):
         """Have CPU 1 write 8 MiB again and again; it counts the laps in /tmp/laps."""
         guest.check("rm -f /tmp/laps; taskset -c 1 sh -c 'lap=0; while :; do "
                     "dd if=/dev/zero of=/tmp/written bs=64k count=128 2> /dev/null; "
-                    "lap=$((lap + 1)); echo $lap > /tmp/laps; done' & "
+                    "lap=$((lap + 1)); echo $lap > /tmp/lap; mv /tmp/lap /tmp/laps; done' & "
                     "echo $! > /tmp/writer; until [ -s /tmp/laps ]; do usleep 10000; done")
 
     def save(self, guest):
