@@ -77,7 +77,10 @@ static unsigned virt_pcie_mmio_room(const VirtMachineState *vms, hwaddr size)
                MAX_ROOT_PORTS);
 }
 
-/* Returns: the size of the 32-bit memory space with bus numbers for @ports */
+/*
+ * Returns: the size of the 32-bit memory space with bus numbers for @ports.
+ * The size of ECAM, which is above it, is a power of two.
+ */
 static hwaddr virt_pcie_mmio_size(const VirtMachineState *vms, unsigned ports)
 {
     const MemMapEntry *ecam = &vms->memmap[VIRT_PCIE_ECAM];
@@ -169,18 +172,18 @@ static unsigned virt_pcie_count_ports(const VirtMachineState *vms)
     return count;
 }
 
-/* The size of ECAM is a power of two; it ends where it always did. */
-static void virt_pcie_grow_low_ecam(VirtMachineState *vms, unsigned buses)
+/* What follows the 32-bit memory space moves down; ECAM ends where it did. */
+static void virt_pcie_grow_low_ecam(VirtMachineState *vms, unsigned ports)
 {
     MemMapEntry *ecam = &vms->memmap[VIRT_PCIE_ECAM];
     MemMapEntry *pio = &vms->memmap[VIRT_PCIE_PIO];
     MemMapEntry *mmio = &vms->memmap[VIRT_PCIE_MMIO];
     hwaddr end = ecam->base + ecam->size;
 
-    ecam->size = pow2ceil(buses) * PCIE_MMCFG_SIZE_MIN;
-    ecam->base = end - ecam->size;
-    pio->base = ecam->base - pio->size;
-    mmio->size = pio->base - mmio->base;
+    mmio->size = virt_pcie_mmio_size(vms, ports);
+    pio->base = mmio->base + mmio->size;
+    ecam->base = pio->base + pio->size;
+    ecam->size = end - ecam->base;
 }
 
 void virt_pcie_ports_choose_gic(VirtMachineState *vms)
@@ -235,7 +238,7 @@ void virt_pcie_ports_init(VirtMachineState *vms)
     virt_pcie_ports_check_possible(vms, "pcie-hotplug-ports",
                                    vms->pcie_hotplug_ports);
     if (wanted && virt_pcie_num_buses(vms) < wanted + 1) {
-        virt_pcie_grow_low_ecam(vms, wanted + 1);
+        virt_pcie_grow_low_ecam(vms, wanted);
     }
 
     limit = virt_pcie_max_ports(vms);
@@ -343,13 +346,14 @@ static char *virt_pcie_port_find_blocker(VirtMachineState *vms,
 static bool virt_pcie_port_check(VirtMachineState *vms, DeviceState *dev,
                                  Error **errp)
 {
-    g_autofree char *blocker = virt_pcie_port_find_blocker(vms, dev);
+    g_autofree char *blocker = NULL;
     Error *err = NULL;
 
     /* Of those that are there from the start, virt_pcie_check() speaks. */
     if (!vms->max_pcie_root_ports && !dev->hotplugged) {
         return true;
     }
+    blocker = virt_pcie_port_find_blocker(vms, dev);
     if (blocker) {
         error_setg(&err, "%s", blocker);
     } else if (dev->hotplugged) {
