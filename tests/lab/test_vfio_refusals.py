@@ -41,8 +41,7 @@ class Refusals(vfiocase.VfioCase):
             cls._guest = None
         if cls._guest is None:
             cls._guest = vfiocase.Guest(self.config(), f"{cls.__name__}.guest")
-            cls._guest.wait_ready(120)
-            cls._guest.check(f"modprobe -a {' '.join(self.drivers)}")
+            self.wait_ready(cls._guest)
         return cls._guest
 
     def devices(self, guest):

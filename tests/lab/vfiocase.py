@@ -112,9 +112,13 @@ class VfioCase(labcase.LabCase):
         """Boot a guest with the option strings DEVICES for -device; returns it."""
         extra = [word for device in devices for word in ("-device", device)]
         guest, _ = self.start(self.config(**{"extra": extra, **changes}), suffix)
+        self.wait_ready(guest)
+        return guest
+
+    def wait_ready(self, guest):
+        """Wait for the guest's shell and load the drivers."""
         guest.wait_ready(120)
         guest.check(f"modprobe -a {' '.join(self.drivers)}")
-        return guest
 
     def attach(self, guest, address, port="hotplug0", **properties):
         """Plug the function ADDRESS of the host into PORT of the guest. Raises Refused."""
