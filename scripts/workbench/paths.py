@@ -24,11 +24,14 @@ PATCHED = BUILD / "patched"
 # The same for an Arm host, and the compiler and libraries for that.
 PATCHED_ARM64 = BUILD / "patched-arm64"
 CROSS = BUILD / "cross"
+# Emulators of other targets than those of PATCHED.
+TARGETS = BUILD / "targets"
 
 # ccache hashes the relative path from build to source folder. So each source is a folder named
 # "qemu" next to its build folder: a file that the series does not touch is compiled only once.
 BASE_SRC = BUILD / "base" / "qemu"
 PRISTINE = BUILD / "base" / "pristine"
+PRISTINE_TARGETS = BUILD / "base" / "targets"
 BISECT_SRC = BUILD / "bisect" / "qemu"
 BISECT_BUILD = BUILD / "bisect" / "build"
 BISECT_ARM64 = BUILD / "bisect" / "arm64"

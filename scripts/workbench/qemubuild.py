@@ -11,11 +11,12 @@ import subprocess
 from . import host, lock, paths, report, tools, tree
 from .report import WorkbenchError, run, step
 
+# hw/acpi/cpu.c, TCG and PCI are shared: the tests look at the other machines with CPU hot-plug too.
+TARGETS = ("aarch64", "x86_64", "loongarch64")
 OPTIONS = (
     f"--python={tools.PYTHON}",
     "--cc=ccache gcc", "--cxx=ccache g++", "--host-cc=ccache gcc",
-    # hw/acpi/cpu.c is shared: the tests compare x86 machines as well.
-    "--target-list=aarch64-softmmu,x86_64-softmmu",
+    "--target-list=" + ",".join(f"{name}-softmmu" for name in TARGETS),
     "--disable-docs", "--disable-download", "--disable-install-blobs",
     "--without-default-features", "--enable-system", "--enable-tcg", "--enable-kvm",
     "--enable-fdt", "--enable-pixman", "--enable-tools", "--enable-plugins",
@@ -69,6 +70,54 @@ def build(which="patched", targets=None):
     return folder / BINARY
 
 
+def known_targets(source):
+    """Names of all targets that the tree SOURCE can be built for: x86_64, aarch64-linux-user, …"""
+    found = sorted(file.stem for file in (source / "configs/targets").glob("*.mak"))
+    return [name.removesuffix("-softmmu") for name in found
+            if name.endswith(("-softmmu", "-linux-user"))]
+
+
+def program(target):
+    """The emulator of TARGET, which is also what ninja calls it."""
+    user = target.removesuffix("-linux-user")
+    return f"qemu-{user}" if user != target else f"qemu-system-{target}"
+
+
+def build_targets(which, wanted):
+    """Build the emulators of the targets WANTED; returns their paths.
+
+    which: "patched" or "pristine". wanted: names as in known_targets(); ["all"] is all of them.
+    TARGETS are built where build() builds them. Others are in one further folder, configured for
+    all targets; of it only what is wanted is compiled.
+    Raises WorkbenchError for an unknown name, and with the end of the log.
+    """
+    host.require("series", "build")
+    tools.ensure()
+    tree.ensure()
+    source, folder, other = ((paths.QEMU_SRC, paths.PATCHED, paths.TARGETS)
+                             if which == "patched" else
+                             (paths.BASE_SRC, paths.PRISTINE, paths.PRISTINE_TARGETS))
+    if which == "pristine":
+        with tree.locked():
+            tree.worktree(source, tree.BASE)
+    known = known_targets(source)
+    unknown = [name for name in wanted if name not in known and name != "all"]
+    if unknown:
+        raise WorkbenchError(f"There is no target {', '.join(unknown)}. There are: all, "
+                             + ", ".join(known))
+    names = known if "all" in wanted else list(dict.fromkeys(wanted))
+    first = [program(name) for name in names if name in TARGETS]
+    rest = [program(name) for name in names if name not in TARGETS]
+    if first:
+        build(which, first)
+    if rest:
+        options = [o for o in OPTIONS if not o.startswith("--target-list=")]
+        options += ["--enable-linux-user"] + ["--target-list=" + ",".join(
+            name if name.endswith("-linux-user") else f"{name}-softmmu" for name in known)]
+        configure_and_make(source, other, rest, f"{which}-targets", tuple(options))
+    return [folder / name for name in first] + [other / name for name in rest]
+
+
 def built(which="patched"):
     """Path of the binary if it is there, else None. Says nothing about its age."""
     folder = paths.PATCHED if which == "patched" else paths.PRISTINE
@@ -83,7 +132,7 @@ def configure_and_make(source, folder, targets=None, name=None, options=OPTIONS,
     """
     name = name or folder.name
     folder.mkdir(parents=True, exist_ok=True)
-    if not (folder / BINARY).exists():
+    if not (folder / "build.ninja").exists():
         report.need_space(folder, SPACE, "Building QEMU")
     # Two ninjas in one folder would undo each other's work.
     with lock.held(folder / ".workbench.lock", f"waiting for another build in {folder}"):
