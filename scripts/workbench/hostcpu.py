@@ -82,7 +82,11 @@ def _structures(data):
 
 
 def _processor(tree):
-    """(product name, MHz) of the first socket that is in use by SMBIOS; None for unknown."""
+    """(product name, MHz) of the first socket that is in use by SMBIOS; None for unknown.
+
+    The frequency is Current Speed, that at the boot of the machine. Max Speed is the most that the
+    socket takes, whatever is in it.
+    """
     entries = [tree.data(f"{DMI}/entries/{name}/raw")
                for name in tree.names(f"{DMI}/entries", r"4-\d+")]
     # The entries are there only with the module dmi-sysfs.
@@ -92,7 +96,7 @@ def _processor(tree):
                 continue
             number = fields[0x10]
             name = strings[number - 1] if 0 < number <= len(strings) else ""
-            return name or None, int.from_bytes(fields[0x14:0x16], "little") or None
+            return name or None, int.from_bytes(fields[0x16:0x18], "little") or None
     return None, None
 
 
@@ -140,7 +144,7 @@ def nodes(tree):
     result = []
     for name in tree.names(NODES, r"node\d+"):
         sizes = dict(re.findall(r"(\w+):\s+(\d+) kB", tree.text(f"{NODES}/{name}/meminfo") or ""))
-        result.append({"node": int(name.removeprefix("node")),
+        result.append({"node": int(name[len("node"):]),
                        "cpus": tree.text(f"{NODES}/{name}/cpulist"),
                        "memory_kib": int(sizes["MemTotal"]) if "MemTotal" in sizes else None,
                        "free_kib": int(sizes["MemFree"]) if "MemFree" in sizes else None})

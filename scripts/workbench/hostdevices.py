@@ -4,6 +4,7 @@
 import re
 from pathlib import Path
 
+from . import hostuse
 from .hostsysfs import Tree
 
 PCI = "/sys/bus/pci/devices"
@@ -27,6 +28,7 @@ _CLASSES = {
     0x1200: "processing accelerator", 0x1300: "instrumentation",
 }
 _BRIDGE = 0x06
+_PCI_ADDRESS = r"[0-9a-f]{4,}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]"
 _PCI_BRIDGE = 0x0604
 
 
@@ -58,27 +60,60 @@ class PciNames:
         return " ".join(filter(None, names)) or None
 
 
-def describe(tree, folder, names):
+class Facts:
+    """What is looked up once for all devices. RELEASE is that of the kernel."""
+
+    def __init__(self, tree, release):
+        self.names = PciNames(tree)
+        self.drivers = hostuse.Drivers(tree, release)
+        self.interfaces = hostuse.interfaces(tree)
+        self.disks = hostuse.disks(tree)
+        self.processes = hostuse.processes(tree)
+
+
+def describe(tree, folder, facts):
     """One device by its FOLDER in sysfs; the keys are described in hostreport.py."""
+    address = folder.rsplit("/", 1)[1]
     code = tree.text(f"{folder}/class")
     number = tree.number(f"{folder}/class") if code else None
     vendor, device = (_digits(tree.text(f"{folder}/{name}")) for name in ("vendor", "device"))
     driver = tree.link(f"{folder}/driver")
+    vfio = _is_vfio(tree, folder, driver)
+    node = tree.number(f"{folder}/numa_node")
     return {
-        "address": folder.rsplit("/", 1)[1],
+        "address": address,
         "class": None if number is None else f"{number >> 8:04x}",
         "class_name": None if number is None else _CLASSES.get(number >> 8),
         "vendor": vendor,
         "device": device,
-        "name": names.name(vendor, device),
+        "name": facts.names.name(vendor, device),
         "driver": driver,
-        "vfio": _is_vfio(tree, folder, driver),
+        "host_driver": driver if driver and not vfio and driver != "pci-stub"
+        else facts.drivers.name(folder),
+        "vfio": vfio,
         "blocks": _blocks(tree, folder, driver, number),
+        # -1 is a device of no node.
+        "numa_node": None if node == -1 else node,
+        "link": _link(tree, folder),
+        "interfaces": facts.interfaces.get(address, []),
+        "disks": facts.disks.get(address, []),
     }
 
 
+def _link(tree, folder):
+    """{speed, width, max_speed, max_width} of a PCI Express device, or None."""
+    texts = [tree.text(f"{folder}/{name}") for name in (
+        "current_link_speed", "current_link_width", "max_link_speed", "max_link_width")]
+    # A virtual function has none of its own, which reads as unknown, or as 0 or 255 lanes.
+    if None in texts or "unknown" in texts[0].lower():
+        return None
+    speed, width, max_speed, max_width = texts
+    return {"speed": speed, "width": int(width), "max_speed": max_speed,
+            "max_width": int(max_width)}
+
+
 def _digits(text):
-    return text.removeprefix("0x") if text else None
+    return text.replace("0x", "", 1) if text else None
 
 
 def is_bridge(device):
@@ -97,26 +132,64 @@ def _blocks(tree, folder, driver, code):
                 or (code or 0) >> 8 == _PCI_BRIDGE)
 
 
-def iommu(tree, names):
-    """{units: [{name, kind}], groups: [{group, viable, blockers, devices}], ungrouped}."""
+def iommu(tree, facts):
+    """{units: [{name, kind}], msi_isolated, groups, ungrouped}, see hostreport.py."""
     units = [{"name": name, "kind": next((kind for start, kind in _KINDS
                                           if name.startswith(start)), None)}
              for name in tree.names(UNITS)]
     groups = []
     for group in tree.names(GROUPS, r"\d+"):
         folder = f"{GROUPS}/{group}/devices"
-        devices = [describe(tree, f"{folder}/{name}", names) for name in tree.names(folder)]
+        devices = [describe(tree, f"{folder}/{name}", facts) for name in tree.names(folder)]
         blockers = [device["address"] for device in devices if device["blocks"]]
         groups.append({"group": int(group), "viable": not blockers, "blockers": blockers,
-                       "devices": devices})
+                       "direct": _is_direct(tree, group), "noiommu": _is_noiommu(tree, group),
+                       "used_by": _users(tree, group, devices, facts), "devices": devices})
     if not tree.exists(GROUPS):
         tree.miss("IOMMU groups", f"the kernel has no {GROUPS}: it has no support for IOMMUs")
-    ungrouped = [describe(tree, f"{PCI}/{address}", names) for address in tree.names(PCI)
+    ungrouped = [describe(tree, f"{PCI}/{address}", facts) for address in tree.names(PCI)
                  if not tree.exists(f"{PCI}/{address}/iommu_group")]
-    return {"units": units, "groups": groups, "ungrouped": ungrouped}
+    return {"units": units, "msi_isolated": _msi_isolated(tree), "groups": groups,
+            "ungrouped": ungrouped}
 
 
-def sriov(tree, names):
+def _is_direct(tree, group):
+    """Whether the firmware wants memory to stay mapped for a device of the group."""
+    regions = tree.text(f"{GROUPS}/{group}/reserved_regions") or ""
+    return any(line.endswith(" direct") for line in regions.splitlines())
+
+
+def _is_noiommu(tree, group):
+    # The groups of mediated devices have the same name.
+    return (tree.text(f"{GROUPS}/{group}/name") == "vfio-noiommu"
+            and bool(tree.names(f"{GROUPS}/{group}/devices", _PCI_ADDRESS)))
+
+
+def _users(tree, group, devices, facts):
+    """[{pid, name}] of the processes that have a device of the group."""
+    nodes = [f"/dev/vfio/{group}", f"/dev/vfio/noiommu-{group}"]
+    for device in devices:
+        folder = f"{GROUPS}/{group}/devices/{device['address']}/vfio-dev"
+        nodes += [f"/dev/vfio/devices/{name}" for name in tree.names(folder)]
+    users = []
+    for node in nodes:
+        users += [user for user in facts.processes.get(node, []) if user not in users]
+    return users
+
+
+def _msi_isolated(tree):
+    """Whether interrupts of devices are kept apart, by the controllers in use; None for unknown."""
+    text = tree.text("/proc/interrupts") or ""
+    if re.search(r"\bITS-|\bIR-", text):
+        return True
+    # Those of Arm without ITS, and those of x86 without remapping
+    if re.search(r"\bGICv2m|\bIO-APIC\b", text):
+        return False
+    tree.miss("isolation of interrupts", "/proc/interrupts does not show it")
+    return None
+
+
+def sriov(tree, facts):
     """[{device, vfs, vfs_possible, functions}] of the physical functions with SR-IOV."""
     result = []
     for address in tree.names(PCI):
@@ -129,7 +202,7 @@ def sriov(tree, names):
             vf = tree.link(f"{folder}/{link}")
             functions.append({"address": vf, "driver": tree.link(f"{PCI}/{vf}/driver"),
                               "group": _number(tree.link(f"{PCI}/{vf}/iommu_group"))})
-        result.append({"device": describe(tree, folder, names),
+        result.append({"device": describe(tree, folder, facts),
                        "vfs": tree.number(f"{folder}/sriov_numvfs"), "vfs_possible": possible,
                        "functions": functions})
     return result

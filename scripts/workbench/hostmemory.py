@@ -14,7 +14,7 @@ def huge_pages(tree):
     """[{size_kib, total, free, nodes: [{node, total, free}]}], smallest size first."""
     result = []
     for pool in tree.names("/sys/kernel/mm/hugepages", r"hugepages-\d+kB"):
-        nodes = [{"node": int(node.removeprefix("node")),
+        nodes = [{"node": int(node[len("node"):]),
                   **_pool(tree, f"{NODES}/{node}/hugepages/{pool}")}
                  for node in tree.names(NODES, r"node\d+")]
         result.append({"size_kib": int(re.search(r"\d+", pool).group()),
@@ -56,9 +56,10 @@ def locked_memory(tree):
 
 
 def vfio(tree):
-    """{modules, dma_entry_limit, allow_unsafe_interrupts, nodes: [{path, usable}]}."""
+    """{modules, dma_entry_limit, allow_unsafe_interrupts, groups, nodes: [{path, usable}]}."""
     if not tree.exists(_TYPE1):
         tree.miss("limits of vfio_iommu_type1", "the module is not loaded")
+    has_groups = tree.exists("/sys/class/vfio")
     nodes = ["/dev/iommu"] if tree.exists("/dev/iommu") else []
     for folder in ("/dev/vfio", "/dev/vfio/devices"):
         nodes += [f"{folder}/{name}" for name in tree.names(folder)
@@ -69,6 +70,20 @@ def vfio(tree):
         "modules": tree.names("/sys/module", "vfio.*|iommufd"),
         "dma_entry_limit": tree.number(f"{_TYPE1}/parameters/dma_entry_limit"),
         "allow_unsafe_interrupts": None if unsafe is None else unsafe in ("Y", "1"),
-        "nodes": [{"path": node, "usable": os.access(tree.path(node), os.R_OK | os.W_OK)}
-                  for node in nodes],
+        # Without nodes of either kind, vfio is not loaded.
+        "groups": has_groups if has_groups or tree.exists("/sys/class/vfio-dev") else None,
+        "nodes": [_node(tree, node) for node in nodes],
     }
+
+
+def vhost_net(tree):
+    """{path, usable} of the node by which the kernel moves packets of virtio-net, or None."""
+    path = "/dev/vhost-net"
+    if tree.exists(path):
+        return _node(tree, path)
+    tree.miss(path, "it is not there: modprobe vhost_net makes it")
+    return None
+
+
+def _node(tree, path):
+    return {"path": path, "usable": os.access(str(tree.path(path)), os.R_OK | os.W_OK)}

@@ -4,14 +4,12 @@
 It is started with a machine that never runs, is asked by QMP, and ends.
 """
 
-import asyncio
-import contextlib
 import shutil
-import socket
 from pathlib import Path
 
-from . import paths, tools
-from .process import Process
+from . import paths
+from .hostcpu import ARM64
+from .hostqmp import Failed, Refused, asked
 
 SECONDS = 60            # for one answer; TCG on a loaded machine is slow
 FIRMWARE = (
@@ -24,11 +22,20 @@ FIRMWARE = (
 _NOT_AVAILABLE = "CPU hotplug is not available on this machine: "
 
 
-def find_binary():
-    """The qemu-system-aarch64 that is built here, else the one in PATH, else None."""
+# Where Fedora, RHEL and their relatives have the QEMU for guests like the host
+_QEMU_KVM = "/usr/libexec/qemu-kvm"
+
+
+def find_binary(arch):
+    """The qemu-system-aarch64 that is built here, else one of this host, else None.
+
+    ARCH is the host's architecture.
+    """
     if paths.QEMU_BINARY.exists():
         return paths.QEMU_BINARY
     found = shutil.which(paths.QEMU_BINARY.name)
+    if not found and arch == ARM64:
+        found = shutil.which("qemu-kvm") or shutil.which(_QEMU_KVM)
     return Path(found) if found else None
 
 
@@ -36,14 +43,6 @@ def find_firmware():
     """UEFI firmware for arm64 guests in one of the usual places, or None."""
     built = sorted(paths.GUEST.glob("firmware-*/QEMU_EFI.fd"), reverse=True)
     return next((path for path in [*map(Path, FIRMWARE), *built] if path.is_file()), None)
-
-
-class _Failed(Exception):
-    """QEMU cannot be asked; the text says why."""
-
-
-class _Refused(Exception):
-    """QEMU refused a monitor command; str() is QEMU's own message."""
 
 
 def nothing(error):
@@ -66,7 +65,7 @@ def ask(binary, firmware, kvm):
     if firmware:
         command += ["-bios", firmware]
     try:
-        with _qmp(command) as qmp:
+        with asked(command, SECONDS) as qmp:
             version = qmp("query-version")
             result["version"] = ("{major}.{minor}.{micro}".format(**version["qemu"])
                                  + f" {version['package']}").strip()
@@ -78,61 +77,16 @@ def ask(binary, firmware, kvm):
             result["cpu_models"] = _cpu_models(_value(qmp, "query-cpu-definitions") or [])
             # The last one, because it changes the machine.
             result["cpu_hotplug"] = _cpu_hotplug(qmp)
-    except _Failed as failed:
+    except Failed as failed:
         result["error"] = str(failed)
     return result
-
-
-@contextlib.contextmanager
-def _qmp(command):
-    """Run QEMU and yield a function that sends it a monitor command and returns the answer.
-
-    QEMU ends with the context. Raises _Failed for whatever keeps it from answering. What QEMU
-    refuses is raised by the function, as _Refused.
-    """
-    tools.activate()
-    try:
-        # From a Debian package that may only be unpacked below build/, see activate().
-        from qemu.qmp import ExecuteError, QMPError
-        from qemu.qmp.legacy import QEMUMonitorProtocol
-    except ImportError:
-        raise _Failed("the Python library qemu.qmp is missing: install python3-qemu-qmp") from None
-    # A pair of sockets, because a named one would be a file.
-    ours, theirs = socket.socketpair()
-    process = monitor = None
-    try:
-        with theirs:
-            process = Process([*command, "-chardev", f"socket,id=qmp,fd={theirs.fileno()}",
-                               "-qmp", "chardev:qmp"], pass_fds=(theirs.fileno(),))
-        monitor = QEMUMonitorProtocol(ours)
-        monitor.settimeout(SECONDS)
-        # The library's connect() waits for the greeting for ever.
-        monitor._sync(monitor._qmp.connect(ours), SECONDS)
-
-        def execute(name, **arguments):
-            try:
-                return monitor.cmd(name, **arguments)
-            except ExecuteError as error:
-                raise _Refused(str(error)) from None
-
-        yield execute
-    except (OSError, EOFError, QMPError, asyncio.TimeoutError) as error:
-        words = process and process.errors()
-        raise _Failed(words or f"QEMU does not answer ({error!r})") from None
-    finally:
-        if process:
-            process.kill()
-        if monitor:
-            with contextlib.suppress(OSError, EOFError, QMPError, asyncio.TimeoutError):
-                monitor.close()
-        ours.close()
 
 
 def _value(qmp, command, **arguments):
     """The answer to a command, None if this QEMU does not know it or refuses it."""
     try:
         return qmp(command, **arguments)
-    except _Refused:
+    except Refused:
         return None
 
 
@@ -150,5 +104,5 @@ def _cpu_hotplug(qmp):
         slot = next(slot for slot in qmp("query-hotpluggable-cpus") if "qom-path" not in slot)
         qmp("device_add", driver=slot["type"], id="second", **slot["props"])
         return {"active": True, "reason": None}
-    except _Refused as refused:
-        return {"active": False, "reason": str(refused).removeprefix(_NOT_AVAILABLE)}
+    except Refused as refused:
+        return {"active": False, "reason": str(refused).replace(_NOT_AVAILABLE, "", 1)}

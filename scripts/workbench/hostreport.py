@@ -6,6 +6,7 @@ does not exist on this architecture; why it is unknown is in "unseen".
 
 format                      1
 host.arch, host.kernel      names such as "aarch64" and "6.12.41"
+host.command_line           that the kernel was started with
 host.cpus                   [{name, midr, cpus}] for each kind of CPU; midr on Arm only
 host.product                name of the processor by SMBIOS
 host.frequency              {mhz, source}, nominal; source is a file of the CPU, or "SMBIOS"
@@ -27,8 +28,12 @@ topology.sockets, topology.clusters, topology.cores, topology.threads
                             numbers of those that are online
 numa                        [{node, cpus, memory_kib, free_kib}]
 iommu.units                 [{name, kind}]; kind is such as "SMMUv3", null for others
-iommu.groups                [{group, viable, blockers, devices}]: blockers are the addresses of
-                            those devices because of which VFIO cannot have the group
+iommu.msi_isolated          interrupts of devices are kept apart; VFIO needs it
+iommu.groups                [{group, viable, blockers, direct, noiommu, used_by, devices}]:
+                            blockers are the addresses of those devices because of which VFIO
+                            cannot have the group; direct tells that the firmware needs one of
+                            them, noiommu that there is no IOMMU, used_by is [{pid, name}] of the
+                            processes that have it
 iommu.ungrouped             [device] of PCI's that are in no group
 sriov                       [{device, vfs, vfs_possible, functions}]; a function is {address,
                             driver, group}
@@ -39,13 +44,17 @@ locked_memory               {soft_kib, hard_kib, exempt}: a limit of null is no 
 vfio.modules                loaded modules
 vfio.dma_entry_limit, vfio.allow_unsafe_interrupts
                             parameters of vfio_iommu_type1
+vfio.groups                 the kernel has nodes for groups (CONFIG_VFIO_GROUP)
 vfio.nodes                  [{path, usable}] of /dev/iommu and those in /dev/vfio
+vhost_net                   {path, usable} of /dev/vhost-net
 unseen                      [{what, why}]: what could not be seen
 
-A device is {address, class, class_name, vendor, device, name, driver, vfio, blocks}: the first
-four digits of the class, identifiers of four digits, names as far as known; vfio tells that its
-driver gives it to VFIO, blocks that it keeps its group from VFIO. Other devices than PCI's have an
-address, a driver and nulls.
+A device is {address, class, class_name, vendor, device, name, driver, host_driver, vfio, blocks,
+numa_node, link, interfaces, disks}: the first four digits of the class, identifiers of four digits,
+names as far as known; host_driver is the one that the host has for it; vfio tells that its driver
+gives it to VFIO, blocks that it keeps its group from VFIO; link is {speed, width, max_speed,
+max_width}; interfaces [{name, used}]; disks [{name, used}], where used is a list of texts. Other
+devices than PCI's have an address, a driver, nulls and empty lists.
 """
 
 import platform
@@ -64,27 +73,51 @@ def collect(root="/", qemu=None, firmware=None):
     """
     tree = Tree(root)
     arch = hostcpu.architecture(tree)
+    release = _release(tree)
     product, frequency = hostcpu.processor(tree)
     result = {
         "format": FORMAT,
-        "host": {"arch": arch,
-                 "kernel": tree.text("/proc/sys/kernel/osrelease")
-                 or (platform.release() if tree.live else None),
+        "host": {"arch": arch, "kernel": release,
+                 "command_line": tree.text("/proc/cmdline"),
                  "cpus": hostcpu.models(tree), "product": product, "frequency": frequency},
         "kvm": hostkvm.ask(tree, arch),
     }
     if not arch:
         tree.miss("architecture", "there is no /proc/sys/kernel/arch (Linux 6.1)")
     _ask_qemu(tree, result, qemu, firmware)
-    names = hostdevices.PciNames(tree)
+    result.update(_devices(tree, release))
     result.update(
         topology=hostcpu.topology(tree), numa=hostcpu.nodes(tree),
-        iommu=hostdevices.iommu(tree, names), sriov=hostdevices.sriov(tree, names),
         huge_pages=hostmemory.huge_pages(tree),
         transparent_huge_pages=hostmemory.transparent_huge_pages(tree),
-        locked_memory=hostmemory.locked_memory(tree), vfio=hostmemory.vfio(tree))
-    result["unseen"] = [{"what": what, "why": why} for what, why in tree.unseen.items()]
+        locked_memory=hostmemory.locked_memory(tree), vhost_net=hostmemory.vhost_net(tree))
+    result["unseen"] = _unseen(tree)
     return result
+
+
+def collect_devices(root="/"):
+    """Return the part of the report that is about devices, which takes neither KVM nor QEMU."""
+    tree = Tree(root)
+    result = {"format": FORMAT, "host": {"arch": hostcpu.architecture(tree),
+                                         "kernel": _release(tree)}}
+    result.update(_devices(tree, result["host"]["kernel"]))
+    result["unseen"] = _unseen(tree)
+    return result
+
+
+def _release(tree):
+    return (tree.text("/proc/sys/kernel/osrelease")
+            or (platform.release() if tree.live else None))
+
+
+def _devices(tree, release):
+    facts = hostdevices.Facts(tree, release)
+    return {"iommu": hostdevices.iommu(tree, facts), "sriov": hostdevices.sriov(tree, facts),
+            "vfio": hostmemory.vfio(tree)}
+
+
+def _unseen(tree):
+    return [{"what": what, "why": why} for what, why in tree.unseen.items()]
 
 
 def _ask_qemu(tree, result, qemu, firmware):
@@ -92,7 +125,7 @@ def _ask_qemu(tree, result, qemu, firmware):
     # An Arm guest runs with KVM on Arm only.
     use_kvm = bool(kvm["usable"]) and result["host"]["arch"] == hostcpu.ARM64
     if tree.live:
-        qemu = qemu or hostqemu.find_binary()
+        qemu = qemu or hostqemu.find_binary(result["host"]["arch"])
     if qemu:
         answers = hostqemu.ask(qemu, firmware or hostqemu.find_firmware(), use_kvm)
     elif tree.live:

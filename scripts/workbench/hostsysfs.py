@@ -6,7 +6,8 @@ import os
 import re
 from pathlib import Path
 
-_ONE_OF_MANY = re.compile(r"(?<=/cpu)\d+|(?<=/node)\d+|[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.\d")
+_ONE_OF_MANY = re.compile(r"(?<=/cpu)\d+|(?<=/node)\d+|(?<=^/proc/)\d+|(?<=/fd/)\d+|"
+                          r"[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.\d")
 
 
 class Tree:
@@ -34,8 +35,9 @@ class Tree:
         self.unseen.setdefault(what, why)
 
     def _failed(self, name, error):
-        # EINVAL and ENODEV are how sysfs says that a file means nothing for this device.
-        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EINVAL, errno.ENODEV):
+        # EINVAL and ENODEV are how sysfs says that a file means nothing for this device, and
+        # ESRCH is a process that has ended meanwhile.
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EINVAL, errno.ENODEV, errno.ESRCH):
             return
         why = os.strerror(error.errno)
         if isinstance(error, PermissionError):
@@ -73,15 +75,20 @@ class Tree:
 
     def link(self, name):
         """The last part of what a symbolic link points to, or None."""
+        target = self.target(name)
+        return target and os.path.basename(target)
+
+    def target(self, name):
+        """What a symbolic link points to, relative to its folder as sysfs has it, or None."""
         try:
-            return os.path.basename(os.readlink(self.path(name)))
+            return os.readlink(str(self.path(name)))
         except OSError as error:
             self._failed(name, error)
             return None
 
     def exists(self, name):
         """Whether the file or folder is there."""
-        return os.path.exists(self.path(name))
+        return os.path.exists(str(self.path(name)))
 
 
 def _natural(name):

@@ -24,6 +24,31 @@ def render(found):
     return "\n\n".join(parts)
 
 
+def render_verdict(judged):
+    """Return what hostverdict.judge() says as text; commands may be longer than the lines."""
+    verdict = {"ready": "can be given to a guest now", "bind": "can be given to a guest once it is "
+               "bound to vfio-pci", "no": "cannot be given to a guest"}[judged["verdict"]]
+    device = judged["device"]
+    lines = [f"{device['address']} {verdict}."]
+    for reason in judged["reasons"]:
+        lines += textwrap.wrap(reason, WIDTH, initial_indent="- ", subsequent_indent="  ",
+                               break_on_hyphens=False)
+    lines += ["", _device(device).strip(), *(line.rstrip() for line in _details(device))]
+    if judged["group"] is not None:
+        lines.append(f"    IOMMU group {judged['group']}: {', '.join(judged['addresses'])}")
+    parts = [
+        ("Take it from the host, as root", judged["bind"]),
+        ("Give it to a guest, with QEMU", [" ".join(judged["qemu"])] if judged["qemu"] else []),
+        ("Give it to a guest, with libvirt (which binds it by itself)",
+         (judged["libvirt"] or "").splitlines()),
+        ("Give it back to the host, as root", judged["give_back"]),
+        ("Take it at each start of the host, as root", judged["boot"])]
+    for title, commands in parts:
+        if commands:
+            lines += ["", title, *(f"  {command}" for command in commands)]
+    return "\n".join(lines)
+
+
 def _lines(item):
     """ITEM is (label, value), or a text that is a line of its own, cut if it is too long."""
     if isinstance(item, str):
@@ -50,7 +75,7 @@ def _size(kib):
         return _UNKNOWN
     for unit, size in (("GiB", 1 << 20), ("MiB", 1 << 10)):
         if kib >= size:
-            return f"{kib / size:.1f}".removesuffix(".0") + f" {unit}"
+            return f"{kib / size:.1f}".replace(".0", "") + f" {unit}"
     return f"{kib} KiB"
 
 
@@ -58,6 +83,8 @@ def _host(found):
     host = found["host"]
     yield "architecture", _known(host["arch"])
     yield "kernel", _known(host["kernel"])
+    if host["command_line"]:
+        yield "command line", host["command_line"]
     for cpu in host["cpus"] or [{"name": _UNKNOWN, "midr": None, "cpus": 1}]:
         yield "CPU", (_times(cpu["name"], cpu["cpus"])
                       + (f" (MIDR {cpu['midr']})" if cpu["midr"] else ""))
@@ -138,6 +165,28 @@ def _device(device):
     return words.rstrip()
 
 
+def _details(device):
+    """What else is known of a device, in lines of their own."""
+    words = []
+    if device["numa_node"] is not None:
+        words.append(f"node {device['numa_node']}")
+    link = device["link"]
+    if link:
+        speed, most = (text.replace(" PCIe", "") for text in (link["speed"], link["max_speed"]))
+        words.append(f"{speed} ×{link['width']}"
+                     + ("" if (speed, link["width"]) == (most, link["max_width"]) else
+                        f" (at most {most} ×{link['max_width']})"))
+    if device["host_driver"] and device["host_driver"] != device["driver"]:
+        words.append(f"driver of the host: {device['host_driver']}")
+    words += [interface["name"] + (" (up)" if interface["used"] else "")
+              for interface in device["interfaces"]]
+    words += [disk["name"] + (f" ({', '.join(disk['used'])})" if disk["used"] else "")
+              for disk in device["disks"]]
+    if words:
+        yield from textwrap.wrap("; ".join(words), WIDTH - 2, initial_indent="    ",
+                                 subsequent_indent="    ", break_on_hyphens=False)
+
+
 def _iommu(found):
     iommu = found["iommu"]
     kinds = [unit["kind"] or unit["name"] for unit in iommu["units"]]
@@ -149,6 +198,11 @@ def _iommu(found):
         return
     yield "units", ", ".join(_times(kind, kinds.count(kind)) for kind in dict.fromkeys(kinds)) \
         or "none is shown"
+    unsafe = found["vfio"]["allow_unsafe_interrupts"]
+    yield "interrupts", {None: _UNKNOWN, True: "isolated", False: "not isolated, " + (
+        "which VFIO was told to allow" if unsafe else
+        "so VFIO refuses all devices: turn on interrupt remapping (on Arm, that takes a GIC with "
+        "ITS)")}[iommu["msi_isolated"]]
     useful = [group for group in groups if not all(map(is_bridge, group["devices"]))]
     if len(useful) < len(groups):
         yield "only bridges in", "groups " + ", ".join(
@@ -157,12 +211,14 @@ def _iommu(found):
         yield f"group {group['group']}", _group(group)
         for device in group["devices"]:
             yield _device(device)
+            yield from _details(device)
     ungrouped = [device for device in iommu["ungrouped"] if not is_bridge(device)]
     if ungrouped:
         yield "no group", ("no IOMMU serves these, or they get a group with their first driver, "
                            "as on Arm with older kernels")
     for device in ungrouped:
         yield _device(device)
+        yield from _details(device)
     devices = ungrouped + [device for group in useful for device in group["devices"]]
     if any(not device["vfio"] and not is_bridge(device) for device in devices):
         yield "To pass on a device, bind all of its group to vfio-pci. The host loses them:"
@@ -170,11 +226,20 @@ def _iommu(found):
         yield "  echo vfio-pci > /sys/bus/pci/devices/ADDRESS/driver_override"
         yield "  echo ADDRESS > /sys/bus/pci/devices/ADDRESS/driver/unbind"
         yield "  echo ADDRESS > /sys/bus/pci/drivers_probe"
+        yield "scripts/host-report --device ADDRESS says more of one."
 
 
 def _group(group):
     drivers = {device["address"]: device["driver"] for device in group["devices"]}
     blockers = [f"{address} ({drivers[address]})" for address in group["blockers"]]
+    if group["noiommu"]:
+        return "without IOMMU (enable_unsafe_noiommu_mode), which is not for guests"
+    if group["direct"]:
+        return ("not for guests: the firmware wants memory to stay mapped for a device of it "
+                "('direct' in reserved_regions)")
+    if group["used_by"]:
+        return "in use by " + ", ".join(f"process {user['pid']} ({user['name']})"
+                                        for user in group["used_by"])
     if not blockers:
         ready = sum(device["vfio"] for device in group["devices"])
         return "viable, " + ("ready for a guest" if ready else "but nothing is on VFIO yet")
@@ -213,6 +278,11 @@ def _memory(found):
                             f"up to {vfio['dma_entry_limit']} (dma_entry_limit)")
     yield "unsafe interrupts", {None: _UNKNOWN, True: "allowed", False: "not allowed"}[
         vfio["allow_unsafe_interrupts"]]
+    if vfio["groups"] is False:
+        yield "VFIO groups", "the kernel has none (CONFIG_VFIO_GROUP); QEMU needs iommufd"
+    node = found["vhost_net"]
+    yield "vhost-net", ("not there; modprobe vhost_net" if node is None else
+                        "usable" if node["usable"] else "no permission")
     yield "VFIO nodes", ", ".join(
         node["path"] + ("" if node["usable"] else " (no permission)") for node in vfio["nodes"]) \
         or "neither /dev/vfio nor /dev/iommu"

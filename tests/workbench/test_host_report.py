@@ -3,19 +3,21 @@
 # meson: timeout=120 parallel
 """The report on a host, with hosts that are folders, and with the built QEMU."""
 
+import ast
 import errno
 import json
 import os
+import shutil
 import struct
 import subprocess
-import sys
 import tempfile
 import unittest
 from pathlib import Path
 from unittest import mock
 
 import fake
-from workbench import (hostcpu, hostdevices, hostkvm, hostqemu, hostreport, hosttext, paths, tools)
+from workbench import (hostcpu, hostdevices, hostkvm, hostqemu, hostqmp, hostreport, hosttext,
+                       hostverdict, paths, tools)
 from workbench.hostsysfs import Tree, members
 
 CPU = "/sys/devices/system/cpu"
@@ -39,7 +41,8 @@ def smbios(name, mhz, populated=True):
     fields = bytearray(0x30)
     fields[0:2] = 4, len(fields)
     fields[0x10] = 2
-    fields[0x14:0x16] = struct.pack("<H", mhz)
+    # Max Speed is that of the socket, Current Speed that of the CPU.
+    fields[0x14:0x18] = struct.pack("<HH", 4000, mhz)
     fields[0x18] = 0x41 if populated else 0
     return bytes(fields) + b"CPU 0\0" + name.encode() + b"\0\0"
 
@@ -95,6 +98,20 @@ class Host:
             self.link(f"{folder}/iommu_group", f"/sys/kernel/iommu_groups/{group}")
             self.link(f"/sys/kernel/iommu_groups/{group}/devices/{address}", folder)
 
+    def block(self, name, parent, **files):
+        """Make a disk below PARENT, with FILES such as dev="259:0" and folders of partitions."""
+        self.link(f"/sys/block/{name}", f"{parent}/{name}")
+        for file, content in files.items():
+            self.file(f"{parent}/{name}/{file}", content)
+
+    def process(self, pid, name, *nodes):
+        """Make a process that has NODES open."""
+        self.file(f"/proc/{pid}/comm", name)
+        folder = self.root / f"proc/{pid}/fd"
+        folder.mkdir()
+        for number, node in enumerate(nodes):
+            (folder / str(number)).symlink_to(node)
+
     def huge_pages(self, kib, *nodes):
         """A pool with (total, free) of each node."""
         pool = f"hugepages/hugepages-{kib}kB"
@@ -128,6 +145,27 @@ def arm_server(folder):
     host.file(f"{PCI}/0000:02:00.0/sriov_totalvfs", 7)
     host.file(f"{PCI}/0000:02:00.0/sriov_numvfs", 2)
     host.device("0000:04:00.0", "0c0330", "1912:0014")
+    nic = "/sys/devices/pci0000:00/0000:02:00.0"
+    host.file(f"{nic}/numa_node", 1)
+    for name, value in (("current_link_speed", "8.0 GT/s PCIe"), ("current_link_width", 8),
+                        ("max_link_speed", "16.0 GT/s PCIe"), ("max_link_width", 16)):
+        host.file(f"{nic}/{name}", value)
+    host.file(f"{nic}/net/enp2s0/flags", "0x1003")
+    host.link("/sys/class/net/enp2s0", f"{nic}/net/enp2s0")
+    host.file("/sys/devices/virtual/net/lo/flags", "0x9")
+    host.link("/sys/class/net/lo", "/sys/devices/virtual/net/lo")
+    host.file("/sys/devices/pci0000:00/0000:01:00.0/numa_node", -1)
+    host.file("/sys/devices/pci0000:00/0000:01:00.0/modalias", "pci:v0000144Dd0000A80Asv0000144D")
+    host.file("/lib/modules/6.12.41/modules.alias",
+              "alias vfio_pci:v*d* vfio_pci\nalias pci:v0000144Dd0000A80Asv* nvme\n")
+    host.block("nvme0n1", "/sys/devices/pci0000:00/0000:01:00.0/nvme/nvme0", dev="259:0")
+    host.file("/proc/cmdline", "root=/dev/sda1 quiet")
+    host.file("/proc/interrupts", " 30:  1  0  ITS-PCI-MSIX-0000:01:00.0   0 Edge  nvme0q0\n")
+    host.process(77, "qemu-system-aar", "/dev/null", "/dev/vfio/vfio", "/dev/vfio/13")
+    host.process(78, "sh", "/dev/null")
+    host.file("/sys/class/vfio/12/dev", "240:0")
+    host.file("/sys/class/vfio-dev/vfio0/dev", "510:0")
+    host.file("/dev/vhost-net", "")
     host.device("0000:03:00.0", "020000", "14e4:1657", "vfio-pci", group=2)
     host.device("0000:03:00.1", "020000", "14e4:1657", "tg3", group=2)
     host.huge_pages(2048, (512, 500), (512, 512))
@@ -173,7 +211,7 @@ class ArmServer(HostCase):
 
     def test_cpus(self):
         self.assertEqual(self.found["host"], {
-            "arch": "aarch64", "kernel": "6.12.41",
+            "arch": "aarch64", "kernel": "6.12.41", "command_line": "root=/dev/sda1 quiet",
             "cpus": [{"name": "Arm Neoverse-N1 r3p1", "midr": "0x413fd0c1", "cpus": 8}],
             "product": "Ampere(R) Altra(R) Processor",
             "frequency": {"mhz": 3000, "source": "SMBIOS"}})
@@ -198,7 +236,9 @@ class ArmServer(HostCase):
             "address": "0000:01:00.0", "class": "0108", "class_name": "NVMe controller",
             "vendor": "144d", "device": "a80a",
             "name": "Samsung Electronics Co Ltd NVMe SSD Controller PM9A1", "driver": None,
-            "vfio": False, "blocks": False}])
+            "host_driver": "nvme", "vfio": False, "blocks": False, "numa_node": None,
+            "link": None, "interfaces": [], "disks": [{"name": "nvme0n1", "used": []}]}])
+        self.assertIs(iommu["msi_isolated"], True)
         self.assertWords(
             self.text, "SMMUv3 × 2", "only bridges in groups 0, 10",
             "group 2 not viable: 0000:03:00.1 (tg3) still uses a host driver",
@@ -206,6 +246,23 @@ class ArmServer(HostCase):
             "0000:01:00.0 - NVMe controller 144d:a80a Samsung", "no group no IOMMU serves these",
             "0000:04:00.0 - USB controller 1912:0014", "/driver_override")
         self.assertEqual([device["address"] for device in iommu["ungrouped"]], ["0000:04:00.0"])
+
+    def test_use(self):
+        """What the host does with a device, and where it is."""
+        card = self.found["sriov"][0]["device"]
+        self.assertEqual(card["link"], {"speed": "8.0 GT/s PCIe", "width": 8,
+                                        "max_speed": "16.0 GT/s PCIe", "max_width": 16})
+        self.assertEqual((card["numa_node"], card["interfaces"], card["host_driver"]),
+                         (1, [{"name": "enp2s0", "used": True}], "mlx5_core"))
+        used = {group["group"]: group["used_by"] for group in self.found["iommu"]["groups"]}
+        self.assertEqual(used[13], [{"pid": 77, "name": "qemu-system-aar"}])
+        self.assertEqual(used[12], [])
+        self.assertEqual(self.found["vhost_net"], {"path": "/dev/vhost-net", "usable": True})
+        self.assertWords(
+            self.text, "node 1; 8.0 GT/s ×8 (at most 16.0 GT/s ×16); enp2s0 (up)",
+            "driver of the host: nvme; nvme0n1", "command line root=/dev/sda1 quiet",
+            "group 13 in use by process 77 (qemu-system-aar)", "vhost-net usable",
+            "interrupts isolated")
 
     def test_sriov(self):
         nic = self.found["sriov"][0]
@@ -227,7 +284,7 @@ class ArmServer(HostCase):
                                                        "exempt": False})
         self.assertEqual(self.found["vfio"], {
             "modules": ["vfio_iommu_type1", "vfio_pci"], "dma_entry_limit": 65535,
-            "allow_unsafe_interrupts": False,
+            "allow_unsafe_interrupts": False, "groups": True,
             "nodes": [{"path": "/dev/vfio/12", "usable": True},
                       {"path": "/dev/vfio/devices/vfio0", "usable": True}]})
         self.assertWords(
@@ -325,13 +382,13 @@ class Rules(HostCase):
             "0000:00:00.6": (("020000", "1:1", "nvgrace_gpu"), True, False),
         }
         tree = Tree(host.root)
-        names = hostdevices.PciNames(tree)
+        facts = hostdevices.Facts(tree, "6.12.41")
         for address, (arguments, blocks, vfio) in cases.items():
             host.device(address, *arguments)
-            device = hostdevices.describe(tree, f"{PCI}/{address}", names)
+            device = hostdevices.describe(tree, f"{PCI}/{address}", facts)
             self.assertEqual((device["blocks"], device["vfio"]), (blocks, vfio), arguments)
         host.device("0000:00:00.7", "020000", "1:1", "nvgrace_gpu", vfio_dev="vfio0")
-        device = hostdevices.describe(tree, f"{PCI}/0000:00:00.7", names)
+        device = hostdevices.describe(tree, f"{PCI}/0000:00:00.7", facts)
         self.assertEqual((device["blocks"], device["vfio"]), (False, True))
 
     def test_platform_device(self):
@@ -366,6 +423,209 @@ class Rules(HostCase):
     def test_lists(self):
         self.assertEqual(members("0-2,8"), [0, 1, 2, 8])
         self.assertEqual(members(""), [])
+
+
+class Verdict(HostCase):
+
+    def setUp(self):
+        super().setUp()
+        self.host = arm_server(self.folder)
+
+    def judge(self, address):
+        """The verdict, and its text with single spaces."""
+        judged = hostverdict.judge(hostreport.collect_devices(self.host.root), address)
+        json.dumps(judged)
+        return judged, " ".join(hosttext.render_verdict(judged).split())
+
+    def refused(self, address, *words):
+        judged, text = self.judge(address)
+        self.assertEqual(judged["verdict"], "no", text)
+        self.assertEqual((judged["bind"], judged["qemu"], judged["libvirt"]), ([], [], None))
+        self.assertWords(text, f"{address} cannot be given to a guest.", *words)
+
+    def test_ready(self):
+        judged, text = self.judge("0000:02:00.2")
+        self.assertEqual((judged["verdict"], judged["bind"], judged["group"]), ("ready", [], 12))
+        self.assertEqual(judged["qemu"], [
+            "-device", "pcie-root-port,id=port1,chassis=1",
+            "-device", "vfio-pci,host=0000:02:00.2,bus=port1"])
+        self.assertEqual(judged["libvirt"].splitlines()[2].strip(),
+                         "<address domain='0x0000' bus='0x02' slot='0x00' function='0x2'/>")
+        # It comes back each time that the functions are made.
+        self.assertEqual(judged["boot"], [
+            f"echo 0 > {PCI}/0000:02:00.0/sriov_drivers_autoprobe",
+            f"echo 2 > {PCI}/0000:02:00.0/sriov_numvfs", "modprobe vfio-pci",
+            f"echo vfio-pci > {PCI}/0000:02:00.2/driver_override",
+            "echo 0000:02:00.2 > /sys/bus/pci/drivers_probe"])
+        self.assertWords(text, "IOMMU group 12: 0000:02:00.2")
+
+    def test_bind(self):
+        judged, text = self.judge("0000:01:00.0")
+        self.assertEqual(judged["bind"], [
+            "modprobe vfio-pci", f"echo vfio-pci > {PCI}/0000:01:00.0/driver_override",
+            "echo 0000:01:00.0 > /sys/bus/pci/drivers_probe"])
+        self.assertEqual(judged["give_back"], [
+            "modprobe nvme", f"echo > {PCI}/0000:01:00.0/driver_override",
+            f"echo 0000:01:00.0 > {PCI}/0000:01:00.0/driver/unbind",
+            "echo 0000:01:00.0 > /sys/bus/pci/drivers_probe"])
+        self.assertEqual(judged["boot"], [
+            "driverctl set-override 0000:01:00.0 vfio-pci",
+            "# or, without driverctl, for all of that kind (1 device), and then make the initial "
+            "RAM disk anew:",
+            "echo options vfio-pci ids=144d:a80a >> /etc/modprobe.d/vfio.conf",
+            "echo softdep nvme pre: vfio-pci >> /etc/modprobe.d/vfio.conf"])
+        self.assertWords(text, "driver of the host: nvme; nvme0n1", "Give it back to the host")
+
+    def test_shared_group(self):
+        """What the host uses of the group is bound as well."""
+        judged, _ = self.judge("0000:03:00.0")
+        self.assertEqual((judged["verdict"], judged["addresses"]),
+                         ("bind", ["0000:03:00.0", "0000:03:00.1"]))
+        self.assertEqual(judged["bind"], [
+            "modprobe vfio-pci", f"echo vfio-pci > {PCI}/0000:03:00.1/driver_override",
+            f"echo 0000:03:00.1 > {PCI}/0000:03:00.1/driver/unbind",
+            "echo 0000:03:00.1 > /sys/bus/pci/drivers_probe"])
+
+    def test_physical_function(self):
+        judged, text = self.judge("0000:02:00.0")
+        self.assertEqual(judged["bind"][1], f"echo 0 > {PCI}/0000:02:00.0/sriov_numvfs")
+        self.assertWords(text, "the host uses the interface enp2s0 of 0000:02:00.0, and loses it",
+                         "has 2 virtual functions, which end before it can be bound")
+
+    def test_token(self):
+        (self.host.root / "sys/devices/pci0000:00/0000:02:00.0/driver").unlink()
+        self.host.link("/sys/devices/pci0000:00/0000:02:00.0/driver",
+                       "/sys/bus/pci/drivers/vfio-pci")
+        self.assertWords(self.judge("0000:02:00.2")[1], "QEMU needs the vf-token")
+
+    def test_refused(self):
+        group = "/sys/kernel/iommu_groups/9"
+        self.refused("0000:02:00.3", "process 77 (qemu-system-aar) has it")
+        self.refused("0000:00:01.0", "it is a bridge")
+        self.host.file(f"{group}/reserved_regions", "0x8000000 0x80fffff direct-relaxable")
+        self.assertEqual(self.judge("0000:01:00.0")[0]["verdict"], "bind")
+        self.host.file(f"{group}/reserved_regions", "0x8000000 0x80fffff direct\n0x0 0x1 msi")
+        self.refused("0000:01:00.0", "the firmware wants memory to stay mapped")
+        self.host.file(f"{group}/name", "vfio-noiommu")
+        self.refused("0000:01:00.0", "enable_unsafe_noiommu_mode")
+        self.assertIn("group 9 without IOMMU", self.report(self.host)[1])
+
+    def test_no_iommu(self):
+        """Without a group there is none; but an SMMU may make one for the first driver."""
+        judged, text = self.judge("0000:04:00.0")
+        self.assertEqual(judged["verdict"], "bind")
+        self.assertWords(text, "it has no IOMMU group yet")
+        shutil.rmtree(self.host.root / "sys/class/iommu")
+        self.refused("0000:04:00.0", "no IOMMU serves it: there is none (no SMMU)")
+
+    def test_interrupts(self):
+        self.host.file("/proc/interrupts", " 30:  1  0  GICv2m-PCI-MSIX-0000:01:00.0  0 Edge\n")
+        self.refused("0000:01:00.0", "the interrupts (MSI) of devices are not isolated")
+        self.assertWords(self.report(self.host)[1], "interrupts not isolated, so VFIO refuses")
+        self.host.file("/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts", "Y")
+        self.assertEqual(self.judge("0000:01:00.0")[0]["verdict"], "bind")
+        for text, isolated in (("IR-PCI-MSIX-0000:01:00.0  0-edge", True), ("XT-PIC", None),
+                               ("IO-APIC   2-edge", False), ("IR-IO-APIC  2-edge", True)):
+            self.host.file("/proc/interrupts", f" 24:  1  {text}  x\n")
+            found = hostreport.collect_devices(self.host.root)
+            self.assertIs(found["iommu"]["msi_isolated"], isolated, text)
+
+    def test_disks(self):
+        """A disk that is in use is not given away, by whatever name it is mounted."""
+        disk = "/sys/devices/pci0000:00/0000:01:00.0/nvme/nvme0/nvme0n1"
+        self.host.file(f"{disk}/nvme0n1p2/dev", "259:2")
+        mounts = "22 1 {} / {} rw shared:1 - {} {} rw\n"
+        for numbers, point, kind, source in (("259:2", "/", "ext4", "/dev/root"),
+                                             ("0:30", "/home", "btrfs", "/dev/nvme0n1p2")):
+            self.host.file("/proc/self/mountinfo", mounts.format(numbers, point, kind, source))
+            self.refused("0000:01:00.0",
+                         f"the host uses nvme0n1 of 0000:01:00.0: nvme0n1p2 at {point}")
+        self.host.file("/proc/self/mountinfo", mounts.format("8:2", "/", "ext4", "/dev/sda2"))
+        self.assertEqual(self.judge("0000:01:00.0")[0]["verdict"], "bind")
+        self.host.file("/proc/swaps", "Filename Type\n/dev/nvme0n1p2 partition 1 0 -2\n")
+        self.refused("0000:01:00.0", "nvme0n1p2 for swap")
+        self.host.file("/proc/swaps", "Filename Type\n")
+        self.host.file(f"{disk}/nvme0n1p2/holders/dm-0/x", "")
+        self.refused("0000:01:00.0", "nvme0n1p2 by dm-0")
+
+    def test_shared_disk(self):
+        """A disk of an NVMe subsystem belongs to each of its controllers."""
+        subsystem = "/sys/devices/virtual/nvme-subsystem/nvme-subsys0"
+        (self.host.root / "sys/block/nvme0n1").unlink()
+        self.host.block("nvme0n1", subsystem, dev="259:0")
+        self.host.link("/sys/class/nvme-subsystem/nvme-subsys0", subsystem)
+        self.host.link(f"{subsystem}/nvme0", "/sys/devices/pci0000:00/0000:01:00.0/nvme/nvme0")
+        self.host.file("/proc/self/mountinfo", "22 1 259:0 / /data rw - xfs /dev/nvme0n1 rw\n")
+        self.refused("0000:01:00.0", "the host uses nvme0n1 of 0000:01:00.0: nvme0n1 at /data")
+
+    def test_only_iommufd(self):
+        """A kernel without nodes for groups, and a node that this user may not open."""
+        shutil.rmtree(self.host.root / "sys/class/vfio")
+        self.assertIn("vfio-pci,host=0000:02:00.2,bus=port1,iommufd=iommufd0",
+                      self.judge("0000:02:00.2")[0]["qemu"])
+        self.assertWords(self.report(self.host)[1], "QEMU needs iommufd")
+        with mock.patch.object(os, "access", return_value=False):
+            self.assertWords(self.judge("0000:02:00.2")[1], "this user may not open /dev/vfio/12")
+
+
+class OldPython(unittest.TestCase):
+    """A host may have nothing newer than Python 3.6."""
+
+    # What came later and is of use in such a program: names of methods, functions and arguments
+    NEWER = {"removeprefix", "removesuffix", "reconfigure", "capture_output", "missing_ok",
+             "is_relative_to", "nullcontext", "create_server", "dataclass", "walk_up",
+             "fromisoformat", "cached_property", "batched", "pairwise", "prod", "text",
+             "hardlink_to"}
+
+    def files(self):
+        """The command and the modules that it imports, directly or not."""
+        waiting, found = [COMMAND], set()
+        while waiting:
+            path = waiting.pop()
+            found.add(path)
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.ImportFrom) and (node.level or node.module == "workbench"):
+                    names = [node.module] if node.level and node.module else \
+                        [alias.name for alias in node.names]
+                    modules = [paths.SCRIPTS / "workbench" / f"{name}.py" for name in names]
+                    waiting += [module for module in modules
+                                if module.exists() and module not in found]
+        return sorted(found)
+
+    def test_language(self):
+        files = self.files()
+        self.assertIn("hostqmp.py", [path.name for path in files])
+        self.assertLess(len(files), 16, files)      # not half of the workbench
+        for path in files:
+            tree = ast.parse(path.read_text(), str(path), feature_version=(3, 6))
+            for node in ast.walk(tree):
+                name = getattr(node, "attr", None) or getattr(node, "arg", None)
+                # Of these names, tree.text() and ast's own are no harm.
+                if name == "text" and not isinstance(node, ast.keyword):
+                    continue
+                self.assertNotIn(name, self.NEWER, f"{path}:{getattr(node, 'lineno', '')}")
+                if isinstance(node, (ast.Import, ast.ImportFrom)):
+                    names = [alias.name for alias in node.names] + [getattr(node, "module", None)]
+                    self.assertFalse({"dataclasses", "graphlib", "tomllib", "qemu"} & set(names),
+                                     path)
+
+    def test_run(self):
+        """The oldest one of this machine gives the same output."""
+        python = next(python for python in (*map(shutil.which, ("python3.6", "python3.7",
+                                                                "python3.8", "python3.9")),
+                                            tools.PYTHON)
+                      if python and not subprocess.run([python, "-V"], check=False,
+                                                       capture_output=True).returncode)
+        with tempfile.TemporaryDirectory() as folder:
+            host = arm_server(folder)
+            outputs = [subprocess.run([program, COMMAND, *arguments, "--root", host.root],
+                                      check=False, capture_output=True,
+                                      env={**os.environ, "PYTHONIOENCODING": "utf-8"})
+                       for arguments in ((), ("--json",), ("--device", "01:00.0"))
+                       for program in (python, tools.PYTHON)]
+        for old, new in zip(outputs[::2], outputs[1::2]):
+            self.assertEqual((old.returncode, old.stderr), (new.returncode, b""))
+            self.assertEqual(old.stdout, new.stdout)
 
 
 class Kvm(unittest.TestCase):
@@ -419,10 +679,37 @@ class Qemu(unittest.TestCase):
             self.assertIn(words, answers["error"])
             self.assertIsNone(answers["cpu_hotplug"])
 
-    def test_no_library(self):
-        with mock.patch.object(hostqemu.tools, "activate"), \
-                mock.patch.dict(sys.modules, {"qemu.qmp": None}):
-            self.assertIn("python3-qemu-qmp", hostqemu.ask("/bin/true", None, False)["error"])
+    def talk(self, script, seconds=10):
+        """What a QEMU answers that is a shell SCRIPT whose descriptor 3 is the monitor."""
+        with tempfile.TemporaryDirectory() as folder:
+            program = Path(folder) / "qemu"
+            # The number of the descriptor is in: -chardev socket,id=qmp,fd=N -qmp chardev:qmp
+            program.write_text("#!/bin/bash\nfd=${2##*=}\neval \"exec 3<&$fd\"\n" + script + "\n")
+            program.chmod(0o755)
+            with hostqmp.asked([program], seconds) as qmp:
+                return qmp("query-version", verbose=True)
+
+    def test_monitor(self):
+        """The own client skips events, and tells refusals, silence and the end of QEMU apart."""
+        greet = ("echo '{\"QMP\": {}}' >&3; read -u 3 line; echo '{\"event\": \"RESUME\"}' >&3; "
+                 "echo '{\"return\": {}}' >&3; read -u 3 line; ")
+        self.assertEqual(self.talk(greet + "echo '{\"event\": \"STOP\"}' >&3; "
+                                   "echo \"{\\\"return\\\": $line}\" >&3; read line"),
+                         {"execute": "query-version", "arguments": {"verbose": True}})
+        with self.assertRaisesRegex(hostqmp.Refused, "^no such thing$"):
+            self.talk(greet + "echo '{\"error\": {\"desc\": \"no such thing\"}}' >&3; read line")
+        for script, words in (("sleep 60", "does not answer"), ("echo broken >&2", "^broken$"),
+                              (greet, "does not answer"), (greet + "echo '{' >&3", "not answer")):
+            with self.assertRaisesRegex(hostqmp.Failed, words):
+                self.talk(script, 1)
+
+    def test_find(self):
+        """qemu-kvm of RHEL is for guests like the host."""
+        with mock.patch.object(paths, "QEMU_BINARY", Path("/none/qemu-system-aarch64")), \
+                mock.patch.object(hostqemu.shutil, "which",
+                                  lambda name: name if name == "/usr/libexec/qemu-kvm" else None):
+            self.assertEqual(hostqemu.find_binary("aarch64"), Path("/usr/libexec/qemu-kvm"))
+            self.assertIsNone(hostqemu.find_binary("x86_64"))
 
     def test_texts(self):
         """What a QEMU without the series cannot say is not said to be missing."""
@@ -442,17 +729,16 @@ class Qemu(unittest.TestCase):
         """The built QEMU with TCG, with firmware and without; it ends."""
         if not paths.QEMU_BINARY.exists():
             self.skipTest(f"{paths.QEMU_BINARY} is not built")
-        tools.ensure()
         started = []
 
         def start(*arguments, **options):
             started.append(hostqemu_process(*arguments, **options))
             return started[-1]
 
-        hostqemu_process = hostqemu.Process
+        hostqemu_process = hostqmp.Process
         # Any file will do: the machine never runs.
         with tempfile.NamedTemporaryFile() as firmware, \
-                mock.patch.object(hostqemu, "Process", start):
+                mock.patch.object(hostqmp, "Process", start):
             firmware.write(bytes(4096))
             firmware.flush()
             answers = hostqemu.ask(paths.QEMU_BINARY, firmware.name, False)
@@ -488,9 +774,23 @@ class Command(HostCase):
         self.assertEqual((done.returncode, done.stderr), (0, ""))
         self.assertEqual(json.loads(done.stdout), hostreport.collect(host.root))
 
+    def test_device(self):
+        """The exit status is the verdict."""
+        host = arm_server(self.folder)
+        for address, status, words in (
+                ("02:00.2", 0, "0000:02:00.2 can be given to a guest now."),
+                ("0000:01:00.0", 1, "can be given to a guest once it is bound to vfio-pci."),
+                ("0000:02:00.3", 3, "0000:02:00.3 cannot be given to a guest.")):
+            done = self.run_command("--device", address, "--root", host.root)
+            self.assertEqual((done.returncode, done.stderr), (status, ""))
+            self.assertIn(words, done.stdout)
+            done = self.run_command("--json", "--device", address, "--root", host.root)
+            self.assertEqual(done.returncode, status)
+            self.assertIn(json.loads(done.stdout)["verdict"], ("ready", "bind", "no"))
+
     def test_usage(self):
         for arguments in (("--qemu", "/none"), ("--firmware", "/none"), ("--root", __file__),
-                          ("--what",)):
+                          ("--what",), ("--device", "ff:1f.7")):
             done = self.run_command(*arguments)
             self.assertEqual(done.returncode, 2, arguments)
             self.assertIn(arguments[0], done.stderr)
