@@ -108,10 +108,10 @@ class Virt(common.CompatCase):
         chain(self, guest.start, guest.save, name)
 
     def check_room_for_more(self, name):
-        """Two running CPUs, room for two more, on types older than the feature."""
-        self.skip_newest(name)
-        guest = Running(self, f"{name},gic-version=3", "2,maxcpus=4")
-        chain(self, guest.start, guest.save, name)
+        """Two running CPUs, room for two more; with a given GIC, and with that of the default."""
+        for machine in (f"{name},gic-version=3", name):
+            guest = Running(self, machine, "2,maxcpus=4")
+            chain(self, guest.start, guest.save, machine)
 
     def check_configurations(self, name):
         """Machines that never ran, in many configurations."""
@@ -120,11 +120,18 @@ class Virt(common.CompatCase):
                              "-smp", "2", "-m", "256M", *words])
             chain(self, guest.start, guest.save, f"{name} {title}")
 
-    def test_inactive(self):
-        """The newest type with room for more where the feature is not possible: no GICv3, no ACPI."""
-        for machine in ("virt,gic-version=2", "virt,gic-version=3,acpi=off"):
-            guest = Running(self, machine, "2,maxcpus=4")
-            chain(self, guest.start, guest.save, machine)
+    def test_new_version(self):
+        """A guest of the default type of one binary is refused by that of the other, by name."""
+        for first, second in ((self.pristine, self.patched), (self.patched, self.pristine)):
+            guest = Stopped(["-machine", "virt", "-accel", "tcg", "-cpu", "max", "-smp",
+                             "2,maxcpus=4", "-m", "256M"])
+            with tempfile.TemporaryDirectory(prefix="compat-") as folder:
+                stream = Path(folder, "stream")
+                with guest.start(first, folder, None) as instance:
+                    guest.save(instance, stream)
+                with self.assertRaisesRegex(compat.CompatError, "Machine type received is "
+                                            rf"'virt-11\.1\S*' and local is 'virt-11\.1\S*'"):
+                    guest.start(second, folder, stream).close()
 
 
 @common.each(common.machines("x86_64"))

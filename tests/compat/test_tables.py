@@ -4,16 +4,18 @@
 """What firmware is given is the same from the pristine and the patched binary, byte for byte.
 
 Compared: every fw_cfg file, ACPI tables, table loader and SMBIOS among them, and the device tree;
-for every versioned machine type, for many configurations, with the feature not asked for
-(maxcpus equal to cpus), not to be had (old types), and not possible (no GICv3, no ACPI, ...).
+for every versioned machine type, for many configurations, with room for CPUs or without; and for
+the default type, which has the feature, where it is not asked for (maxcpus equal to cpus), switched
+off, or not possible (no GICv3, no ACPI, ...).
 """
 
+import struct
 import tempfile
 import unittest
 from dataclasses import dataclass
 
 import common
-from workbench import compat
+from workbench import acpitables, compat
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ def numa(cpus):
             "-numa", "dist,src=0,dst=1,val=21")
 
 
-# With all CPUs there from the start: the same on every machine type, the newest included.
+# With all CPUs there from the start: the same on every machine type, the default included.
 EQUAL = {
     "plain": Variant(),
     "no-firmware": Variant(firmware=False),
@@ -74,9 +76,12 @@ EQUAL = {
     "qtest": Variant("gic-version=3", accel="qtest"),
 }
 
-# With room for more CPUs, on the types that are older than the feature.
+# With room for more CPUs, on the types that are released.
 MORE = {
     "more": Variant("gic-version=3", "2,maxcpus=4"),
+    "more-default-gic": Variant("", "2,maxcpus=4"),
+    "more-cpu-max": Variant("", "2,maxcpus=4", cpu="max"),
+    "more-off": Variant("gic-version=3", "2,maxcpus=4", patched_only="cpu-hotplug=off"),
     "more-gicv2": Variant("gic-version=2", "2,maxcpus=4"),
     "more-many": Variant("gic-version=3", "1,maxcpus=256"),
     "more-no-firmware": Variant("gic-version=3", "2,maxcpus=4", firmware=False),
@@ -87,7 +92,7 @@ MORE = {
         "-global", "acpi-ged.acpi-pci-hotplug-with-bridge-support=on")),
 }
 
-# With room for more CPUs, on the newest type, where the feature cannot be or is switched off.
+# With room for more CPUs, on the default type, where the feature cannot be or is switched off.
 INACTIVE = {
     "off": Variant("gic-version=3", "2,maxcpus=4", patched_only="cpu-hotplug=off"),
     "off-numa": Variant("gic-version=3", "2,maxcpus=4", numa(4), patched_only="cpu-hotplug=off"),
@@ -116,6 +121,25 @@ PC = {
 }
 
 
+def unnamed(snapshot):
+    """SNAPSHOT as if the default type had the name that it has in the pristine binary.
+
+    SMBIOS has the name of the type, and the anchor its length; firmware adds the check sums.
+    """
+    new = common.NEW.encode()
+    tables = snapshot.files.get("etc/smbios/smbios-tables", b"")
+    if new not in tables:
+        return snapshot
+    files = dict(snapshot.files)
+    files["etc/smbios/smbios-tables"] = tables.replace(new, common.NEWEST.encode())
+    anchor = bytearray(files["etc/smbios/smbios-anchor"])
+    length, = struct.unpack_from("<I", anchor, 12)
+    struct.pack_into("<I", anchor, 12, length - tables.count(new) * (len(common.NEW)
+                                                                     - len(common.NEWEST)))
+    files["etc/smbios/smbios-anchor"] = bytes(anchor)
+    return compat.Snapshot(files, snapshot.device_tree)
+
+
 class TablesCase(common.CompatCase):
     """compare() for Arm; x86 differs in the machine options it knows."""
 
@@ -133,7 +157,7 @@ class TablesCase(common.CompatCase):
                     # Never run, but it decides whether virt has an ACPI event device.
                     words += ["-bios", compat.empty_firmware(folder)]
                 both.append(compat.snapshot(binary, words))
-        found = compat.snapshot_differences(*both)
+        found = compat.snapshot_differences(*map(unnamed, both))
         if found:
             self.fail("\n\n".join([f"-machine {machine} -smp {variant.smp}"] + found))
         return both[0]
@@ -149,15 +173,32 @@ class Virt(TablesCase):
             self.compare(name, variant)
 
     def check_room_for_more(self, name):
-        """Every configuration with maxcpus above cpus, on types older than the feature."""
-        self.skip_newest(name)
+        """Every configuration with maxcpus above cpus."""
         for variant in MORE.values():
             self.compare(name, variant)
 
 
+class VirtDefault(TablesCase):
+    """The default virt type, which has the feature."""
+
+    def test_all_cpus_there(self):
+        """Every configuration with maxcpus equal to cpus, but for the name of the type."""
+        for variant in EQUAL.values():
+            self.compare("virt", variant)
+
+    def test_default(self):
+        """With room for CPUs the feature is active, without being asked for."""
+        with tempfile.TemporaryDirectory(prefix="compat-") as folder:
+            seen = compat.snapshot(self.patched, [
+                "-machine", "virt", "-cpu", "cortex-a57", "-smp", "2,maxcpus=4", "-m", "256M",
+                "-bios", compat.empty_firmware(folder)])
+        giccs = acpitables.madt(acpitables.find(seen.tables, "APIC")).giccs
+        self.assertEqual([gicc.online_capable for gicc in giccs], [False, False, True, True])
+
+
 @common.each(INACTIVE)
 class VirtInactive(TablesCase):
-    """The newest virt type where the feature is off or impossible."""
+    """The default virt type where the feature is off or impossible."""
 
     def check_inactive(self, name):
         """One reason for the feature to be inactive."""

@@ -62,14 +62,14 @@ class Start(labcase.LabCase):
         self.check_refused(ON + GICV2, machine="virt,gic-version=2,cpu-hotplug=on")
 
     def test_more_cpus_than_the_machine_has(self):
-        self.check_refused("Invalid SMP CPUs 600. The max CPUs supported by machine 'virt-11.1' "
-                           "is 512", smp="1,maxcpus=600")
+        self.check_refused("Invalid SMP CPUs 600. The max CPUs supported by machine "
+                           "'virt-11.1-hotplug' is 512", smp="1,maxcpus=600")
 
     def test_off(self):
         self.check_without(OFF, machine="virt,gic-version=3,cpu-hotplug=off")
 
-    def test_older_version(self):
-        self.check_without(OFF, machine="virt-11.0,gic-version=3")
+    def test_released_version(self):
+        self.check_without(OFF, machine="virt-11.1,gic-version=3")
 
     def test_no_free_slot(self):
         self.check_without("the machine was started with as many CPUs as it may have; use -smp "
