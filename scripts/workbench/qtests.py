@@ -23,7 +23,7 @@ RELATED = (
     "qtest-x86_64/numa-test",
 )
 # How names of tests end that the series adds; each is run as soon as it exists.
-ADDED = ("-hotplug-test", "-pcie-ports-test", "test-vfio-host-device")
+ADDED = ("-hotplug-test", "-pcie-ports-test", "test-cpu-work", "test-vfio-host-device")
 TABLES = "qtest-aarch64/bios-tables-test"
 
 

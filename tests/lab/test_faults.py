@@ -1,0 +1,81 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+# meson: timeout=1200 suite=kvm parallel
+"""Plugs with KVM at which something goes wrong, or at a bad moment."""
+
+import labcase
+from faultcases import FaultCases
+from guestcase import long_only
+from labcase import GuestError
+from workbench.preload import Preloaded
+from workcases import WorkCases
+
+RING = "kvm,dirty-ring-size=1024"
+
+
+class Fault(FaultCases, labcase.LabCase):
+    """device_add fails late; the guest goes on, and the next try works."""
+
+    def setUp(self):
+        super().setUp()
+        if not labcase.native():
+            # Guests are started by this shell.
+            self.place.check("export MALLOC_ARENA_MAX=1")
+
+    def test_thread(self):
+        self.check_fault("pthread_create", 1, "^Cannot create the thread 'CPU 1/KVM': Resource "
+                         "temporarily unavailable$")
+
+    def test_mmap(self):
+        """What QEMU and the kernel share of a vCPU, and its dirty ring."""
+        self.check_fault("mmap", 2, r"^kvm_init_vcpu: mmap'ing .* failed \(1\): Cannot allocate "
+                         "memory$", accel=RING)
+
+    def test_size(self):
+        self.check_fault("KVM_GET_VCPU_MMAP_SIZE", 1, "^kvm_init_vcpu: KVM_GET_VCPU_MMAP_SIZE "
+                         "failed: Cannot allocate memory$")
+
+    def test_features(self):
+        self.check_fault("KVM_ARM_VCPU_INIT", 1, r"^kvm_init_vcpu: kvm_arch_init_vcpu failed "
+                         r"\(1\): Cannot allocate memory$")
+
+    def test_leak(self):
+        self.check_leak("KVM_ARM_VCPU_INIT", 30)
+
+    @long_only
+    def test_leak_of_thread(self):
+        self.check_leak("pthread_create", 30)
+
+    def test_start(self):
+        """A vCPU for later that cannot be created ends QEMU at the start, with the reason."""
+        for number in (1, 2):
+            config = Preloaded.of(self.config(smp="1,maxcpus=2"), self.folder())
+            config.fail("KVM_CREATE_VCPU", number)
+            with self.assertRaisesRegex(GuestError, "(KVM cannot create vCPU 1, for a CPU that "
+                                        "may be plugged later|kvm_create_vcpu failed .*): "
+                                        "Cannot allocate memory"):
+                self.start(config)
+
+
+class Work(WorkCases, labcase.LabCase):
+    """Work is queued for a CPU while it is removed."""
+
+    def test_migration_with_dirty_ring(self):
+        """With a ring for each vCPU, all are asked to leave the guest at each collection."""
+        self.check_migration(accel=RING)
+
+    def test_kick(self):
+        """A vCPU's thread is kicked when it has given back what a kick needs."""
+        config = Preloaded.of(self.config(smp="1,maxcpus=2"), self.folder())
+        guest, cpus = self.boot(config)
+        for _ in range(2):
+            cpus.plug(1)
+            config.ask("kick")
+            cpus.unplug(1)
+            self.assertTrue(config.done("kicked"))
+            config.stop("kick")
+        self.assert_cpus(cpus, {0})
+
+
+if __name__ == "__main__":
+    labcase.main()
