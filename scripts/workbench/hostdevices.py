@@ -128,8 +128,12 @@ def _is_vfio(tree, folder, driver):
 
 def _blocks(tree, folder, driver, code):
     """Whether the kernel keeps the group because of this device; see hw/vfio/host-device.c."""
-    return not (not driver or driver == "pci-stub" or _is_vfio(tree, folder, driver)
-                or (code or 0) >> 8 == _PCI_BRIDGE)
+    if not driver or driver == "pci-stub" or _is_vfio(tree, folder, driver):
+        return False
+    if code is None:
+        # A PCI device whose class cannot be read may be a bridge.
+        return not re.search(_PCI_ADDRESS + "$", folder)
+    return code >> 8 != _PCI_BRIDGE
 
 
 def iommu(tree, facts):

@@ -390,6 +390,10 @@ class Rules(HostCase):
         host.device("0000:00:00.7", "020000", "1:1", "nvgrace_gpu", vfio_dev="vfio0")
         device = hostdevices.describe(tree, f"{PCI}/0000:00:00.7", facts)
         self.assertEqual((device["blocks"], device["vfio"]), (False, True))
+        host.device("0000:00:01.0", "060400", "1:1", "pcieport")
+        (host.root / "sys/devices/pci0000:00/0000:00:01.0/class").unlink()
+        device = hostdevices.describe(tree, f"{PCI}/0000:00:01.0", facts)
+        self.assertEqual((device["blocks"], device["class"]), (False, None))
 
     def test_platform_device(self):
         """A device that is not PCI's has an address and a driver."""
