@@ -12,7 +12,7 @@ import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
-from . import git, mirror, patches, paths, tree
+from . import git, mirror, patches, paths, submit, tree
 from .report import WorkbenchError, info, step, warn
 
 SUBJECT_LENGTH = 76
@@ -90,6 +90,10 @@ def check_headers(series, found):
         if sign_off:
             found.error(f"{where}: \"{sign_off.group(0)}\": stored patches carry no trailer of "
                         "a person; scripts/series submit adds the submitter's")
+        try:
+            submit.upstream_status(patch)
+        except WorkbenchError as e:
+            found.error(str(e))
         if not re.match(r"[\w/,. -]+: ", patch.subject) or patch.subject.endswith("."):
             found.error(f"{where}: subject \"{patch.subject}\" is not \"subsystem: summary\" "
                         "without a full stop")

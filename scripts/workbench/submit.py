@@ -1,5 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""scripts/series submit: mail-ready patches under the name of the one who submits them."""
+"""scripts/series submit: mail-ready patches under the name of the one who submits them.
+
+A patch that is for this series only says so in its message, in the manner of Yocto:
+
+    Upstream-Status: Inappropriate [why]
+    Upstream-Status: Inappropriate [replaced by NAME.patch on submission]
+
+It is left out, or the patch NAME in submitfiles/ takes its place. The replacement is a patch and not
+made by rule, so that it can be read, and reviewed, like the others.
+"""
 
 import re
 import shutil
@@ -9,6 +18,7 @@ from . import git, patches, paths, source, tree
 from .report import WorkbenchError, info, warn
 
 LIST = "qemu-devel@nongnu.org"
+REPLACEMENTS = Path(__file__).parent / "submitfiles"
 
 
 def main(args):
@@ -30,7 +40,7 @@ def main(args):
     who = {"GIT_COMMITTER_NAME": args.name, "GIT_COMMITTER_EMAIL": args.email}
     with tree.temporary_worktree("submit", series.touched()) as folder:
         with git.temporary("mail") as store:
-            files = patches.copy_to(store / "patches", series)
+            files = upstream_files(series, patches.copy_to(store / "patches", series))
             for file in files:
                 text = file.read_bytes()
                 sender = f"From: {args.name} <{args.email}>".encode()
@@ -62,12 +72,48 @@ def main(args):
                             "charset=UTF-8\nContent-Transfer-Encoding: 8bit\n\n", 1)
     text = text.replace("*** SUBJECT HERE ***", subject).replace("*** BLURB HERE ***", body)
     cover.write_text(text.rstrip("\n") + "\n\n" + end, encoding="utf-8")
-    print(f"{len(series) + 1} mails in {output}, from {args.name} <{args.email}>.")
+    print(f"{len(files) + 1} mails in {output}, from {args.name} <{args.email}>.")
     info("Signed-off-by certifies that you may submit this code under QEMU's rules "
          "(docs/devel/submitting-a-patch.rst and code-provenance.rst in build/qemu). Read every "
          "patch before you send it. Then, in a clone of QEMU:")
     info(f"git send-email --to={LIST} --cc-cmd='scripts/get_maintainer.pl --noroles "
          f"--norolestats --nogit --nogit-fallback' {output.absolute()}/*.patch")
+
+
+def upstream_files(series, files):
+    """The FILES of the patches of SERIES, without those that are not for upstream, or replaced.
+
+    Raises WorkbenchError when a replacement is missing.
+    """
+    result = []
+    for patch, file in zip(series.patches, files):
+        why, replacement = upstream_status(patch)
+        if why and not replacement:
+            info(f"Left out: {patch.subject} ({why})")
+            continue
+        if replacement:
+            info(f"Replaced by {replacement.name}: {patch.subject}")
+            shutil.copyfile(replacement, file)
+        result.append(file)
+    return result
+
+
+def upstream_status(patch):
+    """(why, replacement): why PATCH is not for upstream, or None, and what is in its place.
+
+    Raises WorkbenchError when the replacement is missing.
+    """
+    found = re.search(r"^Upstream-Status: Inappropriate \[(.*)\]$", patch.message, re.M)
+    if not found:
+        return None, None
+    name = re.fullmatch(r"replaced by (\S+\.patch) on submission", found.group(1))
+    if not name:
+        return found.group(1), None
+    replacement = REPLACEMENTS / name.group(1)
+    if not replacement.exists():
+        raise WorkbenchError(f"{patch.name} is to be replaced by {replacement}, which does not "
+                             "exist.")
+    return found.group(1), replacement
 
 
 def identity(name, email):

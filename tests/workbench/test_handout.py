@@ -44,6 +44,32 @@ class Submit(fake.WorkbenchCase):
         self.assertEqual(done.stdout.strip(),
                          "Jürgen Tester " + self.git("rev-parse", "series^{tree}"))
 
+    def test_not_for_upstream(self):
+        """A patch is left out, or replaced, when its message says so."""
+        self.two_patches()
+        for why in ("of this tree", "replaced by new.patch on submission"):
+            self.commit(f"hw: ours {len(why)}\n\nUpstream-Status: Inappropriate [{why}]",
+                        {f"hw/arm/ours{len(why)}.c": "int ours;\n"})
+        self.commit("hw: for all", {"hw/arm/all.c": "int all;\n"})
+        self.series("export")
+        self.assertIn("new.patch, which does not exist", self.series("submit", *ME, status=1))
+        folder = self.top / "scripts/workbench/submitfiles"
+        folder.mkdir(exist_ok=True)
+        (folder / "new.patch").write_text(
+            "From: a <b@c.invalid>\nSubject: [PATCH] hw: theirs\n\nWhy.\n---\n"
+            "diff --git a/hw/arm/theirs.c b/hw/arm/theirs.c\nnew file mode 100644\n"
+            "--- /dev/null\n+++ b/hw/arm/theirs.c\n@@ -0,0 +1 @@\n+int theirs;\n",
+            encoding="utf-8")
+        self.series("submit", *ME)
+        mails = sorted((self.top / "build/submit").iterdir())
+        self.assertEqual(len(mails), 1 + 4)
+        text = "".join(mail.read_text() for mail in mails)
+        self.assertNotIn("hw: ours", text)
+        self.assertNotIn("Upstream-Status", text)
+        self.assertRegex(mails[3].read_text(), r"Subject: \[PATCH 3/4\] hw: theirs\n")
+        self.assertIn("Signed-off-by: Jürgen Tester", mails[3].read_text())
+        self.assertNotIn(".invalid", mails[3].read_text())
+
     def test_refusals(self):
         """No identity, no person, an incomplete base, a folder with other things."""
         self.two_patches()
