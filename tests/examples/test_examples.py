@@ -33,6 +33,7 @@ DISK_SIZE = 4 << 20
 ISO = b"".join(hashlib.sha512(b"%d" % number).digest() for number in range(1024))
 # Classes of PCI functions.
 NETWORK, DISPLAY, BRIDGE = "0x020000", "0x038000", "0x060400"
+NEW = "virt-11.1-hotplug"
 BOOT_SECONDS = 300
 PLUG_SECONDS = 120
 
@@ -247,6 +248,50 @@ class Libvirt(ExampleCase):
                        "libvirt to have let go the disk", PLUG_SECONDS)
         self.assertNotEqual(guest.run("ls /dev/vdb")[0], 0)
         self.assert_valid("virt")
+
+    def minimal(self, name, machine, vcpus, gic):
+        """A domain without devices as an element. VCPUS is the element of that name."""
+        firmware = assets.firmware()
+        return ElementTree.fromstring(f"""<domain type='qemu'>
+            <name>{name}</name><memory unit='MiB'>256</memory>{vcpus}
+            <os><type arch='aarch64' machine='{machine}'>hvm</type>
+              <loader readonly='yes' type='pflash'>{firmware.code}</loader>
+              <nvram template='{firmware.vars}'/></os>
+            <features><acpi/><gic version='{gic}'/></features>
+            <cpu mode='custom'><model>neoverse-n1</model></cpu>
+            <devices><emulator>{guestcase.QEMU}</emulator>
+              <controller type='usb' model='none'/><memballoon model='none'/></devices>
+            </domain>""")
+
+    def machine_of(self, name):
+        """The machine type that libvirt has for the domain NAME."""
+        domain = ElementTree.fromstring(self.virsh("dumpxml", name))
+        return domain.find("os/type").get("machine")
+
+    def test_machine_versions(self):
+        """A new domain gets the new version, and one of a released version keeps it.
+
+        Each starts, also if its machine cannot have CPU hot-plug: libvirt asks for the slots
+        whenever the version has hotpluggable CPUs, and a domain does not start without an answer.
+        """
+        more = "<vcpu current='2'>4</vcpu>"
+        for machine, version, vcpus, gic, free in (
+                ("virt", NEW, more, 3, 2), ("virt", NEW, more, 2, None),
+                ("virt", NEW, "<vcpu>2</vcpu>", 3, None), ("virt", NEW, "<vcpu>2</vcpu>", 2, None),
+                ("virt-11.1", "virt-11.1", more, 3, None),
+                ("virt-11.1", "virt-11.1", "<vcpu>2</vcpu>", 2, None)):
+            name = f"d-{machine}-{gic}-{len(vcpus)}"
+            path = self.file(f"{name}.xml", self.minimal(name, machine, vcpus, gic))
+            self.virsh("define", path)
+            self.assertEqual(self.machine_of(name), version)
+            self.virsh("start", name, "--paused", seconds=120)
+            self.assertEqual(self.machine_of(name), version)
+            if free:
+                self.virsh("setvcpus", name, "4", "--live")
+                self.assertEqual(self.virsh("vcpucount", name, "--current", "--live"), "4")
+            elif vcpus is more:
+                self.assertRaises(virshell.Refused, self.virsh, "setvcpus", name, "4", "--live")
+            self.virsh("destroy", name)
 
     def assert_online(self, cpus, count):
         """COUNT vCPUs are online in the guest, and libvirt counts as many."""
