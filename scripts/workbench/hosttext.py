@@ -39,7 +39,8 @@ def render_verdict(judged):
     parts = [
         ("Take it from the host, as root", judged["bind"]),
         ("Give it to a guest, with QEMU", [" ".join(judged["qemu"])] if judged["qemu"] else []),
-        ("Give it to a guest, with libvirt (which binds it by itself)",
+        ("Give it to a guest, with libvirt (which binds it by itself"
+         + (", but not the others of its group)" if len(judged["addresses"]) > 1 else ")"),
          (judged["libvirt"] or "").splitlines()),
         ("Give it back to the host, as root", judged["give_back"]),
         ("Take it at each start of the host, as root", judged["boot"])]

@@ -33,7 +33,7 @@ def judge(found, address):
     # Those that the host uses must go, the others of the group may be without driver.
     wanted = [other for other in mine if other is device or other["blocks"]]
     unbound = [other for other in wanted if not other["vfio"]]
-    with_functions = [other["address"] for other in unbound if _count_functions(found, other)]
+    with_functions = [other["address"] for other in unbound if _functions(found, other)]
     verdict = NO if against else BIND if unbound else READY
     groups = found["vfio"]["groups"] is not False
     return {
@@ -63,9 +63,10 @@ def _physical(found, address):
                  if address in (vf["address"] for vf in item["functions"])), None)
 
 
-def _count_functions(found, device):
-    return next((item["vfs"] for item in found["sriov"]
-                 if item["device"]["address"] == device["address"]), 0)
+def _functions(found, device):
+    """The virtual functions that a device has."""
+    return next((item["functions"] for item in found["sriov"]
+                 if item["device"]["address"] == device["address"]), [])
 
 
 def _against(found, group, device, mine):
@@ -92,6 +93,10 @@ def _against(found, group, device, mine):
     for user in group["used_by"]:
         yield f"process {user['pid']} ({user['name']}) has it, or another device of its IOMMU group"
     for other in mine:
+        for function in _functions(found, other):
+            for user in (_find(found, function["address"])[0] or {"used_by": []})["used_by"]:
+                yield (f"process {user['pid']} ({user['name']}) has its virtual function "
+                       f"{function['address']}")
         for disk in other["disks"]:
             if disk["used"]:
                 yield (f"the host uses {disk['name']} of {other['address']}: "
@@ -109,7 +114,7 @@ def _notes(found, group, mine, function):
             if interface["used"]:
                 yield (f"the host uses the interface {interface['name']} of {other['address']}, "
                        "and loses it")
-        vfs = _count_functions(found, other)
+        vfs = len(_functions(found, other))
         if vfs and not other["vfio"]:
             yield (f"{other['address']} has {vfs} virtual functions, which end before it can be "
                    "bound; they can be given away instead")

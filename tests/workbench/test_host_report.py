@@ -491,6 +491,9 @@ class Verdict(HostCase):
             "echo 0000:03:00.1 > /sys/bus/pci/drivers_probe"])
 
     def test_physical_function(self):
+        self.refused("0000:02:00.0",
+                     "process 77 (qemu-system-aar) has its virtual function 0000:02:00.3")
+        (self.host.root / "proc/77/fd/2").unlink()
         judged, text = self.judge("0000:02:00.0")
         self.assertEqual(judged["bind"][1], f"echo 0 > {PCI}/0000:02:00.0/sriov_numvfs")
         self.assertWords(text, "the host uses the interface enp2s0 of 0000:02:00.0, and loses it",
