@@ -48,7 +48,7 @@ def find_firmware():
 def nothing(error):
     """The result of ask() when it is not called, for the reason ERROR."""
     return {"binary": None, "version": None, "accelerator": None, "firmware": None, "error": error,
-            "cpu_hotplug": None, "max_pcie_root_ports": None, "kernel_gic_versions": None,
+            "cpu_hotplug": None, "pcie_root_port_limit": None, "kernel_gic_versions": None,
             "cpu_models": None}
 
 
@@ -69,8 +69,8 @@ def ask(binary, firmware, kvm):
             version = qmp("query-version")
             result["version"] = ("{major}.{minor}.{micro}".format(**version["qemu"])
                                  + f" {version['package']}").strip()
-            result["max_pcie_root_ports"] = _value(
-                qmp, "qom-get", path="/machine", property="max-pcie-root-ports")
+            result["pcie_root_port_limit"] = _value(
+                qmp, "qom-get", path="/machine", property="pcie-root-port-limit")
             result["kernel_gic_versions"] = sorted(
                 gic["version"] for gic in _value(qmp, "query-gic-capabilities") or []
                 if gic["kernel"]) if kvm else None

@@ -19,7 +19,7 @@ qemu.binary, qemu.version, qemu.accelerator, qemu.firmware
                             what was asked, with "kvm" or "tcg"
 qemu.error                  why there is no answer
 qemu.cpu_hotplug            {active, reason} for the machine "virt" with that accelerator
-qemu.max_pcie_root_ports    limit of the machine "virt"; null if QEMU does not know it
+qemu.pcie_root_port_limit   limit of the machine "virt"; null if QEMU does not know it
 qemu.cpu_models             {known, runnable}: a number, and names; runnable is null if QEMU does
                             not say which models run
 topology.online, topology.possible

@@ -132,7 +132,7 @@ def _qemu(found):
     hotplug = qemu["cpu_hotplug"]
     yield "vCPU hot-plug", ("active on virt" if hotplug["active"] else
                             f"not active on virt: {hotplug['reason']}")
-    ports = qemu["max_pcie_root_ports"]
+    ports = qemu["pcie_root_port_limit"]
     yield "PCIe root ports", ("limit unknown to this QEMU" if ports is None else
                               f"up to {ports} on virt")
     models = qemu["cpu_models"]

@@ -312,7 +312,7 @@ class Libvirt(ExampleCase):
         validate(self, path)
         self.virsh("define", path)
         self.virsh("start", "virt", "--paused", seconds=120)
-        for name in ("max-pcie-root-ports", "pcie-root-ports"):
+        for name in ("max-pcie-root-ports", "pcie-root-port-limit", "pcie-root-ports"):
             answer = self.virsh("qemu-monitor-command", "virt", "--hmp",
                                 f"qom-get /machine {name}")
             self.assertEqual(answer, "64", name)

@@ -126,5 +126,5 @@ class PortCase(guestcase.GuestCase):
     def assert_ports(self, guest, count, limit):
         """QEMU says that there are COUNT root ports, and can be LIMIT."""
         told = [guest.qmp("qom-get", {"path": "/machine", "property": name})
-                for name in ("pcie-root-ports", "max-pcie-root-ports")]
+                for name in ("pcie-root-ports", "pcie-root-port-limit")]
         self.assertEqual(told, [count, limit])

@@ -752,7 +752,7 @@ class Qemu(unittest.TestCase):
             without = hostqemu.ask(paths.QEMU_BINARY, None, False)
         self.assertIsNone(answers["error"])
         self.assertEqual(answers["cpu_hotplug"], {"active": True, "reason": None})
-        self.assertEqual(answers["max_pcie_root_ports"], 255)
+        self.assertEqual(answers["pcie_root_port_limit"], 255)
         self.assertIn("max", answers["cpu_models"]["runnable"])
         self.assertRegex(answers["version"], r"^\d+\.\d+\.\d+")
         self.assertIs(without["cpu_hotplug"]["active"], False)
