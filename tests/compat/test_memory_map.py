@@ -38,7 +38,7 @@ def flat_views(text):
 
 
 def ask(binary, machine, folder):
-    """(flat views, what QEMU said and its exit status) for a MACHINE that has been reset and has not run."""
+    """(flat views, what QEMU said and its exit status) for a MACHINE that was reset, not run."""
     command = [binary, "-machine", machine, "-accel", "qtest", "-S", "-nodefaults",
                "-display", "none", "-monitor", "stdio", "-L", folder]
     if "x86_64" in binary.name:
@@ -47,7 +47,8 @@ def ask(binary, machine, folder):
         command += BRIDGES
     done = subprocess.run([str(word) for word in command], input="info mtree -f\nquit\n", text=True,
                           capture_output=True, timeout=compat.TIMEOUT, check=False)
-    return flat_views(done.stdout), done.stderr.replace(str(binary), binary.name) + str(done.returncode)
+    said = done.stderr.replace(str(binary), binary.name)
+    return flat_views(done.stdout), f"{said}{done.returncode}"
 
 
 @functools.lru_cache(maxsize=None)
