@@ -18,16 +18,17 @@ def binary(name=crossbuild.TARGETS[0]):
     return path
 
 
-def contents():
+def contents(kernel=assets.DEFAULT_KERNEL):
     """{name on the host: path here} of what is added to the initial RAM disk of test guests.
 
+    KERNEL, a name that assets.kernel() knows, is the host's.
     What guests boot has its place there, too, so that most tests need to copy nothing.
     """
     programs = [binary(name) for name in crossbuild.TARGETS]
     files = {f"lib/{name}": path for name, path in crossbuild.libraries_of(*programs).items()}
     for path in programs:
         files[f"bin/{path.name}"] = _stripped(path)
-    files |= modules.files()
+    files |= modules.files(kernel)
     files["etc/hook"] = HOOK
     files |= {f"lab/{path.name}": path for path in guest_files()}
     return files
@@ -56,16 +57,18 @@ def _stripped(path):
     return target
 
 
-def initrd():
+def initrd(kernel=assets.DEFAULT_KERNEL):
     """Return the path of the host's initial RAM disk, made anew when something in it changed.
 
+    KERNEL, a name that assets.kernel() knows, is the host's.
     Raises WorkbenchError when QEMU for the host is not built or a package cannot be had.
     """
     base = assets.initrd()
-    files = contents()
+    files = contents(kernel)
     wanted = "".join(f"{name} {path} {path.stat().st_mtime_ns} {path.stat().st_size}\n"
                      for name, path in sorted({**files, "": base}.items()))
-    target, stamp = paths.LAB / "initrd.cpio", paths.LAB / "initrd.files"
+    name = "initrd" if kernel == assets.DEFAULT_KERNEL else f"initrd-{kernel}"
+    target, stamp = paths.LAB / f"{name}.cpio", paths.LAB / f"{name}.files"
     if target.exists() and stamp.exists() and stamp.read_text(encoding="utf-8") == wanted:
         return target
     step(f"Making the Arm host's {target.relative_to(paths.TOP)}")

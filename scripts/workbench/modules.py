@@ -19,11 +19,14 @@ NAMES = ("virtio_net", "net_failover", "failover", "virtio_blk",
          "virtio_scsi", "sr_mod", "cdrom", "usbhid", "hid-generic", "hid",
          "9p", "9pnet", "9pnet_virtio", "netfs")
 KERNELS = ("6.12", "7")         # those of assets.kernel_names() that have all of them
+# All that is needed of others.
+_NETWORK = NAMES[:3] + ("virtio_pci", "virtio_pci_legacy_dev", "virtio_pci_modern_dev")
 
 
 def files(kernel=assets.DEFAULT_KERNEL):
     """{name in a guest's initial RAM disk: path} of the modules of assets.kernel(KERNEL).
 
+    These are NAMES, but of kernels that are not in KERNELS only those of a virtio network.
     Raises WorkbenchError when their package cannot be had.
     """
     folder = _folder(kernel)
@@ -54,7 +57,8 @@ def _folder(kernel):
     package = assets.kernel_package(kernel)
     folder = paths.GUEST / f"modules-{kernel}"
     stamp = folder / "package"
-    wanted = f"{package} {' '.join(NAMES)}\n"
+    names = NAMES if kernel in KERNELS else _NETWORK
+    wanted = f"{package} {' '.join(names)}\n"
     if stamp.exists() and stamp.read_text(encoding="utf-8") == wanted:
         return folder
     step(f"Fetching modules of the Linux {kernel} kernel into {folder.relative_to(paths.TOP)}")
@@ -64,10 +68,10 @@ def _folder(kernel):
         # The archive has moved on since the kernel was fetched; both must be of one version.
         shutil.rmtree(paths.GUEST / f"kernel-{kernel}")
         package = assets.kernel_package(kernel)
-        wanted = f"{package} {' '.join(NAMES)}\n"
+        wanted = f"{package} {' '.join(names)}\n"
         deb = _fetch(package)
     with assets.new_folder(folder) as new:
-        assets.extract(deb, {f"{name}.ko": rf".*/{re.escape(name)}\.ko(\.xz)?" for name in NAMES},
+        assets.extract(deb, {f"{name}.ko": rf".*/{re.escape(name)}\.ko(\.xz)?" for name in names},
                        new)
         _prepare(new, deb)
         (new / stamp.name).write_text(wanted, encoding="utf-8")
