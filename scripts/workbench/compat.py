@@ -27,6 +27,7 @@ tools.activate()
 from qemu.qmp import ExecuteError, QMPError            # noqa: E402
 from qemu.qmp.legacy import QEMUMonitorProtocol        # noqa: E402
 
+from .ending import Judge, how                         # noqa: E402
 from .process import Process                           # noqa: E402
 
 # Multiplies every timeout: for machines that are much slower than the one the defaults fit.
@@ -66,12 +67,8 @@ def machine_types(binary, name):
 
     Raises CompatError when BINARY cannot be run or has none.
     """
-    try:
-        done = subprocess.run([str(binary), "-machine", "help"], capture_output=True, text=True,
-                              timeout=TIMEOUT, check=True)
-    except (OSError, subprocess.SubprocessError) as e:
-        raise CompatError(f"{binary} -machine help failed: {e}. Build it first.") from e
-    found = re.findall(rf"^({re.escape(name)}-(\d+)\.(\d+))\s", done.stdout, re.M)
+    found = re.findall(rf"^({re.escape(name)}-(\d+)\.(\d+))\s",
+                       _output(binary, "-machine", "help"), re.M)
     if not found:
         raise CompatError(f"{binary} lists no machine type {name}-X.Y")
     return [name for name, *_ in sorted(found, key=lambda f: (int(f[1]), int(f[2])))]
@@ -79,21 +76,33 @@ def machine_types(binary, name):
 
 def machine_has(binary, machine, option):
     """Whether MACHINE of BINARY has the option OPTION (str). Raises CompatError."""
-    done = subprocess.run([str(binary), "-machine", f"{machine},help"], capture_output=True,
-                          text=True, timeout=TIMEOUT, check=False)
-    if done.returncode:
-        raise CompatError(f"{binary} -machine {machine},help failed: {done.stderr.strip()}")
-    return re.search(rf"^\s*{re.escape(option)}=", done.stdout, re.M) is not None
+    return re.search(rf"^\s*{re.escape(option)}=", _output(binary, "-machine", f"{machine},help"),
+                     re.M) is not None
+
+
+def _output(binary, *words):
+    """What BINARY prints. Raises CompatError unless it ends well and complains of nothing."""
+    command = [str(binary), *words]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+    except (OSError, subprocess.SubprocessError) as e:
+        raise CompatError(f"{' '.join(command)} failed: {e}. Build it first.") from e
+    if done.returncode or done.stderr:
+        raise CompatError(f"{' '.join(command)} ended with {how(done.returncode)} and wrote: "
+                          f"{done.stderr.strip()}")
+    return done.stdout
 
 
 class Instance:
     """A running QEMU with a monitor and a qtest socket. Use it in a with statement.
 
     BINARY and WORDS, the arguments, make the command; nothing is added but -nodefaults and what
-    keeps it silent. Raises CompatError with QEMU's own message when it does not start.
+    keeps it silent. SAYS are regular expressions for what it may write. Raises CompatError with
+    QEMU's own message when it does not start, and when it does not end as expect() was told.
     """
 
-    def __init__(self, binary, words, qtest=True):
+    def __init__(self, binary, words, qtest=True, says=()):
+        self._judge = Judge(says)
         self.command = [str(binary), "-nodefaults", "-no-user-config", "-display", "none"]
         self.command += [str(word) for word in words]
         self.process = self._monitor = self._qtest = None
@@ -117,33 +126,60 @@ class Instance:
                 self._qtest = self._sockets[1].makefile("r")
         except (QMPError, OSError, EOFError, TimeoutError) as e:
             failure = self.failure(f"QEMU does not start ({e})")
-            self.close()
+            self.close(force=True)
             raise failure from None
         except BaseException:
-            self.close()
+            self.close(force=True)
             raise
 
     def __enter__(self):
         return self
 
-    def __exit__(self, *_):
-        self.close()
+    def __exit__(self, kind, *_):
+        self.close(force=kind is not None)
 
-    def close(self):
-        """End QEMU and close all sockets; harmless when done before."""
+    def expect(self, status=None, says=()):
+        """Say how this QEMU ends if not with exit status 0, and which lines it may write."""
+        self._judge.expect(status, says)
+
+    def close(self, force=False):
+        """End QEMU and close all sockets; harmless when done before.
+
+        Raises CompatError if QEMU does not end by itself when told to quit, if its exit status is
+        not the expected one, or if it wrote something that is not expected. FORCE is for after a
+        failure: QEMU is killed, and nothing is judged.
+        """
+        wrong = "" if force or self._monitor is None else self._end()
         if self.process is not None:
             self.process.kill()
         if self._monitor is not None:
             try:
                 self._monitor.close()
-            except (QMPError, OSError, EOFError):
-                pass        # it was killed: a broken connection is what is expected
+            except (QMPError, OSError, EOFError, TimeoutError):
+                pass        # its end is broken by now
             self._monitor = None
         if self._qtest is not None:
             self._qtest.close()
             self._qtest = None
         for ours in self._sockets:
             ours.close()
+        if wrong:
+            raise CompatError(f"{wrong}\n  command: {' '.join(self.command)}")
+
+    def _end(self):
+        """Have QEMU quit, and return what is wrong with how it does that."""
+        killed = ""
+        try:
+            if self.process.status() is None:
+                self._monitor.cmd("quit")
+        except TimeoutError:
+            killed = "does not answer when told to quit"
+        except (QMPError, OSError, EOFError):
+            pass            # it may be gone before it has answered; its status tells
+        status = self.process.wait(TIMEOUT if not killed else 0)
+        if status is None:
+            killed = killed or f"goes on for {TIMEOUT:g} s when told to quit"
+        return self._judge.verdict(status, self.process.errors(), killed)
 
     def failure(self, what):
         """A CompatError that says WHAT went wrong, in which command, and what QEMU wrote."""
@@ -151,7 +187,7 @@ class Instance:
         if self.process is not None:
             status = self.process.wait(1)
             if status is not None:
-                text += f"\n  ended with {'status' if status >= 0 else 'signal'} {abs(status)}"
+                text += f"\n  ended with {how(status)}"
             if self.process.errors():
                 text += f"\n  QEMU wrote: {self.process.errors()}"
         return CompatError(f"{text}\n  command: {' '.join(self.command)}")
@@ -354,12 +390,8 @@ def dump_vmstate(binary, machine):
     """What BINARY may migrate with MACHINE: the JSON of -dump-vmstate as text. Raises CompatError."""
     with tempfile.TemporaryDirectory(prefix="compat-") as folder:
         file = Path(folder, "vmstate.json")
-        command = [str(binary), "-machine", machine, "-display", "none", "-nodefaults",
-                   "-dump-vmstate", str(file)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT,
-                              check=False)
-        if done.returncode or not file.exists():
-            raise CompatError(f"{' '.join(command)} failed: {done.stderr.strip()}")
+        _output(binary, "-machine", machine, "-display", "none", "-nodefaults", "-dump-vmstate",
+                str(file))
         return file.read_text()
 
 
@@ -515,7 +547,7 @@ class CountingGuest:
                               "a running guest")
             self.wait_counting(instance)
         except BaseException:
-            instance.close()
+            instance.close(force=True)
             raise
         return instance
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from . import initramfs, paths, polling, tools
+from .ending import Judge, how
 from .place import LOCAL
 
 tools.activate()
@@ -37,7 +38,7 @@ class Config:
     """How to start a guest. Paths may be None where QEMU is to go without.
 
     PLACE is where it runs, see place.py. The paths are of this machine, but those in EXTRA are of
-    the place.
+    the place. SAYS are regular expressions for what QEMU may write, see ending.py.
     """
 
     qemu: Path
@@ -53,6 +54,7 @@ class Config:
     append: str = "quiet harness"
     extra: list = field(default_factory=list)
     place: object = LOCAL
+    says: tuple = ()
 
     def command(self):
         """The QEMU command as a list, without monitor and console."""
@@ -85,7 +87,8 @@ class Guest:
 
     CONFIG is a Config, NAME is used for messages and the log file. PAUSED starts QEMU with -S.
     With DETACHED the guest is not ended by close() and Python's end but goes on.
-    Raises GuestError with QEMU's own message when QEMU does not start.
+    Raises GuestError with QEMU's own message when QEMU does not start, and from close() when it
+    ends or has written something in another way than expect() was told.
     """
 
     def __init__(self, config, name="guest", paused=False, detached=False):
@@ -98,6 +101,8 @@ class Guest:
         self.console = None
         self.process = None
         self._socket = None
+        self._judge = Judge(config.says)
+        self._closed = False
         log_folder = paths.LOGS / "guest"
         log_folder.mkdir(parents=True, exist_ok=True)
         self.log = log_folder / f"{name}.console.log"
@@ -144,8 +149,7 @@ class Guest:
         if self.process is not None:
             status = self.process.wait(0.5)
             if status is not None:
-                how = f"status {status}" if status >= 0 else f"signal {-status}"
-                text += f"\n  QEMU ended with {how}"
+                text += f"\n  QEMU ended with {how(status)}"
             if self.process.errors():
                 text += f"\n  QEMU wrote: {self.process.errors()}"
         if self.console is not None:
@@ -286,6 +290,25 @@ class Guest:
 
     # --- end -----------------------------------------------------------------------------------
 
+    def expect(self, status=None, says=()):
+        """Say how this QEMU ends if not with exit status 0, and which lines it may write.
+
+        SAYS is a regular expression or several. STATUS is negative for a signal.
+        """
+        self._judge.expect(status, says)
+
+    def judge(self):
+        """Raise GuestError if QEMU has ended, or has written what nobody expects, since last time.
+
+        For guests that are used by several tests.
+        """
+        status = self.process.status()
+        wrong = [f"QEMU ended with {how(status)}"] if status is not None else []
+        wrong += [f"QEMU wrote what nobody expects: {line}"
+                  for line in self._judge.unexpected(self.process.errors())]
+        if wrong:
+            raise GuestError(f"{self.name}: " + "\n  ".join(wrong))
+
     def wait_end(self, seconds=30):
         """Wait until QEMU ends; return its exit status. Raises GuestError if it goes on."""
         status = self.process.wait(seconds * FACTOR)
@@ -294,20 +317,17 @@ class Guest:
         return status
 
     def close(self, force=False):
-        """End the guest and remove its sockets; a detached one is only let go."""
+        """End the guest and remove its sockets; a detached one is only let go. Harmless if done.
+
+        Raises GuestError if QEMU does not end by itself when told to quit, if its exit status is
+        not the expected one, or if it wrote something that is not expected. FORCE is for after a
+        failure: nothing is judged.
+        """
+        if self._closed:
+            return
+        self._closed = True
         keep = self._detached and not force
-        if self.monitor is not None:
-            try:
-                self.monitor.settimeout(5 * FACTOR)
-                if not keep and self.process.status() is None:
-                    self.monitor.cmd("quit")
-            except (QMPError, OSError, EOFError, asyncio.TimeoutError):
-                pass
-            try:
-                self.monitor.close()
-            except (QMPError, OSError, EOFError, asyncio.TimeoutError):
-                pass
-            self.monitor = None
+        killed = self._quit(keep)
         if self._socket is not None:
             with contextlib.suppress(OSError):
                 # Wakes the thread that reads; close() alone would not.
@@ -315,6 +335,36 @@ class Guest:
             self._socket.close()
         if keep:
             return
-        self.process.wait(5 * FACTOR)
-        self.process.kill()
+        wrong = ""
+        if self.process is not None:
+            if self.process.wait((5 if force or killed else 30) * FACTOR) is None:
+                killed = killed or f"goes on for {30 * FACTOR:.0f} s when told to quit"
+            self.process.kill()
+            if not force:
+                wrong = self._judge.verdict(self.process.status(), self.process.errors(), killed)
+                if wrong:
+                    wrong += self.config.place.describe()
         self._started.clean()
+        if wrong:
+            raise GuestError(f"{self.name}: {wrong}")
+
+    def _quit(self, keep):
+        """Tell QEMU to end unless KEEP, and leave the monitor; returns what goes wrong."""
+        wrong = ""
+        if self.monitor is None:
+            return wrong
+        try:
+            self.monitor.settimeout(20 * FACTOR)
+            if not keep and self.process.status() is None:
+                self.monitor.cmd("quit")
+        except asyncio.TimeoutError:
+            wrong = "does not answer when told to quit"
+        except (QMPError, OSError, EOFError):
+            # It may be gone before it has answered; its status says whether that was right.
+            pass
+        try:
+            self.monitor.close()
+        except (QMPError, OSError, EOFError, asyncio.TimeoutError):
+            pass
+        self.monitor = None
+        return wrong

@@ -128,21 +128,21 @@ class Lab:
                 self.guest = Guest(settings or config(), name)
                 self.guest.wait_ready()
         except BaseException:
-            self.close()
+            self.close(force=True)
             raise
 
     def __enter__(self):
         return self
 
-    def __exit__(self, *_):
-        self.close()
+    def __exit__(self, kind, *_):
+        self.close(force=kind is not None)
 
-    def close(self):
-        """End the host and all guests in it."""
+    def close(self, force=False):
+        """End the host and all guests in it. FORCE and what is raised: as with Guest.close()."""
         self._files.shutdown()
         self._files.server_close()
         if self.guest is not None:
-            self.guest.close()
+            self.guest.close(force)
 
     # --- commands ------------------------------------------------------------------------------
 

@@ -59,7 +59,7 @@ class _Running:
         except ConsoleError as error:
             raise GuestError(str(error)) from None
 
-    def close(self):
+    def close(self, _force=False):
         """Let go of it."""
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)

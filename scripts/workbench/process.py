@@ -21,6 +21,11 @@ def _die_with_parent():
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+def running():
+    """The processes that have not ended, and of which nobody knows how they will."""
+    return [process for process in _running if process.status() is None]
+
+
 @atexit.register
 def _stop_all():
     for process in list(_running):

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Those of QEMU's qtests and unit tests that exercise what the series touches.
 
-The one list of them, used by the suite qtest and by scripts/series bisect. A name that a build
-folder does not know is left out, so the list also fits a tree with only some of the patches.
+The one list of them, used by the suite qtest and by scripts/series bisect. A test of the list, or
+one that the series adds, that a build folder does not know is an error: it would pass unseen.
 """
 
-from . import paths, qemusuites
+from pathlib import PurePosixPath
+
+from . import git, paths, qemusuites
+from .report import WorkbenchError
 
 # Not here: what takes minutes (qom-test, device-introspect-test, migration-test). The suite
 # compat runs all of qtest-aarch64.
@@ -22,16 +25,38 @@ RELATED = (
     "qtest-x86_64/device-plug-test",
     "qtest-x86_64/numa-test",
 )
-# How names of tests end that the series adds; each is run as soon as it exists.
-ADDED = ("-hotplug-test", "-pcie-ports-test", "test-cpu-work", "test-vfio-host-device")
+# Those of them that QEMU has and a patch of the series has built for Arm.
+REGISTERED = ("qtest-aarch64/cpu-plug-test", "qtest-aarch64/device-plug-test")
 TABLES = "qtest-aarch64/bios-tables-test"
+# Tests that the series adds are the new files with such names.
+SOURCES = (("tests/qtest", "*-test.c"), ("tests/unit", "test-*.c"))
 
 
-def related(build):
-    """Those of RELATED, and those that the series adds, that the build folder knows."""
-    known = [name for suite in ("qtest-aarch64", "qtest-x86_64", "unit")
-             for name in qemusuites.names(build, suite)]
-    return [name for name in known if name in RELATED or name.endswith(ADDED)]
+def added(source):
+    """The names, without a target, of the tests that the QEMU tree SOURCE has and the base not."""
+    files = git.run("diff", "--no-renames", "--diff-filter=A", "--name-only", "refs/tags/base",
+                    "--", *(folder for folder, _ in SOURCES), cwd=source).splitlines()
+    return sorted(PurePosixPath(file).stem for file in files for folder, pattern in SOURCES
+                  if PurePosixPath(file).parent == PurePosixPath(folder)
+                  and PurePosixPath(file).match(pattern))
+
+
+def related(build, source, complete=True):
+    """RELATED, and the tests that the series adds, for a build folder of the QEMU tree SOURCE.
+
+    COMPLETE False is for a tree with only some of the patches. Raises WorkbenchError when the
+    build does not know one of them.
+    """
+    known = {name for suite in ("qtest-aarch64", "qtest-x86_64", "unit")
+             for name in qemusuites.names(build, suite)}
+    own = {stem: {name for name in known if PurePosixPath(name).name == stem}
+           for stem in added(source)}
+    wanted = {name for name in RELATED if complete or name in known or name not in REGISTERED}
+    missing = sorted(wanted - known) + [stem for stem, names in own.items() if not names]
+    if missing:
+        raise WorkbenchError(f"{build} does not know the tests {', '.join(missing)}. Are they in "
+                             "QEMU's meson.build, and was the folder configured since?")
+    return sorted(wanted.union(*own.values()))
 
 
 def run(build, source, names, label, tables=False):

@@ -6,7 +6,8 @@ import re
 import shutil
 from collections import namedtuple
 
-from . import crossbuild, host, libvirt, paths, qemubuild, testlist, tools, tree
+from . import (crossbuild, host, leftovers, libvirt, paths, qemubuild, skips, testlist, tools,
+               tree)
 from .report import WorkbenchError, duration, info, run, step
 
 # What a suite needs built: (tree, ninja targets; None is everything). The tree "arm64" is the
@@ -62,7 +63,11 @@ def main(wanted, factor=1.0, rebuild=True):
     if rebuild:
         prepare(wanted)
     configure()
-    cases, seconds = execute(wanted, factor)
+    with leftovers.Watch() as watch:
+        cases, seconds = execute(wanted, factor, watch.env)
+    cases = skips.judge(cases)
+    cases += [Case("leftovers", text, "fail", "") for text in watch.found] or [
+        Case("leftovers", "nothing is left behind", "pass", "")]
     return summary(cases, seconds)
 
 
@@ -126,8 +131,8 @@ def configure():
             log=log, env=tools.environment())
 
 
-def execute(wanted, factor):
-    """Run the suites; returns (list of Case, seconds by test)."""
+def execute(wanted, factor, more):
+    """Run the suites with the environment MORE; returns (list of Case, seconds by test)."""
     results = paths.MESON / "meson-logs/testlog.json"
     results.unlink(missing_ok=True)
     command = tools.meson() + ["test", "-C", paths.MESON, "--no-rebuild", "-t", factor]
@@ -143,6 +148,7 @@ def execute(wanted, factor):
     log = paths.LOGS / "test.log"
     env = tools.environment()
     env["GUEST_TIMEOUT_FACTOR"] = str(factor)
+    env.update(more)
     run(command, what="Running tests", log=log, env=env, parse=show, check=False)
     if not results.exists():
         raise WorkbenchError(f"Meson ran no tests of {', '.join(wanted)}; its output: {log}")
@@ -218,7 +224,9 @@ def summary(cases, seconds):
             if case.test == test and case.outcome == "fail":
                 print(f"FAILED: {test}: {case.name}" + (f" ({case.reason})" if case.reason
                                                          else ""))
-        lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
+        if not log.exists():
+            continue
+        lines = log.read_text(encoding="utf-8").splitlines()
         lines = [line for line in lines if not re.match(r"ok\b", line)]
         print(f"The last lines of {log}:")
         for line in lines[-SHOWN:]:

@@ -44,7 +44,7 @@ class Running:
         instance = self._guest.start(binary, folder, incoming)
         now = self._guest.counters(instance)
         if any(new < old for new, old in zip(now, self._stood)):
-            instance.close()
+            instance.close(force=True)
             self._case.fail(f"the counters went back from {self._stood} to {now}")
         return instance
 
@@ -75,7 +75,7 @@ class Stopped:
             elif self._prepare:
                 self._prepare(instance)
         except BaseException:
-            instance.close()
+            instance.close(force=True)
             raise
         return instance
 

@@ -91,7 +91,9 @@ class TooMany(portcase.PortCase):
     def test_automatic_limit(self):
         """So does the patched one without a limit, but it says so."""
         guest = self.start_16(guestcase.QEMU)
-        self.assertRegex(guest.process.errors(), "warning: .*16.*highmem-ecam=off")
+        warning = "warning: .*16.*highmem-ecam=off"
+        self.assertRegex(guest.process.errors(), warning)
+        guest.expect(says=warning)
         self.assert_ports(guest, 16, 15)
 
 

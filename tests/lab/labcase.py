@@ -7,6 +7,7 @@ Environment: see tests/guest/guestcase.py; LAB_NATIVE=0 means the emulated host 
 """
 
 import sys
+import unittest
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "guest"))
@@ -19,26 +20,50 @@ from workbench.lab import Lab, native                               # noqa: E402
 from workbench.place import LOCAL                                   # noqa: E402
 
 
+# KVM recommends as many CPUs as the host has, and the emulated one has few.
+RECOMMENDED = (r"warning: Number of (SMP|hotpluggable) cpus requested \(\d+\) exceeds the "
+               r"recommended cpus supported by KVM \(\d+\)$")
+
 _hosts = {}
 
 
 def host(name="host", settings=None):
-    """The emulated Arm host NAME, booted if it is not there or was lost.
+    """The emulated Arm host NAME, booted for the first test of a file that asks for it.
 
-    SETTINGS is a function that makes its Config.
+    SETTINGS is a function that makes its Config. A test that calls this has judge_hosts() called
+    at its end.
     """
     program = Path(sys.argv[0]).stem
-    if name not in _hosts or not _hosts[name].alive():
-        if name in _hosts:
-            _hosts.pop(name).close()
+    if name not in _hosts:
         _hosts[name] = Lab(f"{program}.{name}", settings and settings())
+        unittest.addModuleCleanup(_end, name)
     return _hosts[name]
+
+
+def judge_hosts():
+    """Raise GuestError if a host was lost, or its QEMU has complained, since last time.
+
+    A host that was lost is given up: the next test boots another one.
+    """
+    for name, place in list(_hosts.items()):
+        if place.alive():
+            place.guest.judge()
+            continue
+        words = f"the host {name} was lost{place.describe()}"
+        _end(name, force=True)
+        raise GuestError(words)
+
+
+def _end(name, force=False):
+    if name in _hosts:
+        _hosts.pop(name).close(force)
 
 
 class LabCase(guestcase.GuestCase):
     """A test whose guests run with KVM, at self.place."""
 
     def setUp(self):
+        self.addCleanup(judge_hosts)
         self.place = LOCAL if native() else host()
 
     def image_tool(self):
@@ -49,5 +74,5 @@ class LabCase(guestcase.GuestCase):
         """A Config of a guest with KVM; CHANGES are fields of Config."""
         fields = {"qemu": guestcase.QEMU if native() else labhost.binary(),
                   "machine": "virt,gic-version=3", "accel": "kvm", "cpu": "host", "smp": "2",
-                  "memory": "256M"}
+                  "memory": "256M", "says": (RECOMMENDED,)}
         return super().config(kernel, firmware, **{**fields, **changes})

@@ -4,7 +4,7 @@ them."""
 
 import labcase
 from workbench import guestprobe
-from workbench.guest import FACTOR, Guest, GuestError
+from workbench.guest import FACTOR, Guest
 from workbench.guestcpu import SYSFS, Cpus
 
 
@@ -26,38 +26,47 @@ class SharedCase(labcase.LabCase):
         super().tearDownClass()
 
     @classmethod
-    def _end(cls):
+    def _end(cls, force=False):
         guest, cls._guest = cls._guest, None
         if guest is not None:
-            guest.close()
+            guest.close(force)
 
     def shared(self):
         """The guest of the class and its Cpus, as many as after the boot.
 
-        It is booted for the first test, and again after one that has left it in a bad way.
+        It is booted for the first test, and again after one that has left it in a bad way: that
+        test has then failed.
         """
         cls = type(self)
-        try:
-            sound = cls._guest is not None and self._restore()
-        except (GuestError, labcase.Refused):
-            sound = False
-        if not sound:
-            cls._end()
+        if cls._guest is None:
             name = f"{cls.__module__}.{cls.__qualname__}".replace("__main__.", "")
             cls._guest = Guest(self.config(**{"initrd": guestprobe.initrd(), **self.options}), name,
                                paused=self.never_runs)
             cls._cpus = Cpus(cls._guest)
+            self.addCleanup(self._hand_back)
             if not self.never_runs:
                 cls._guest.wait_ready()
             cls._start = cls._cpus.taken()
+        else:
+            self.addCleanup(self._hand_back)
         return cls._guest, cls._cpus
 
+    def _hand_back(self):
+        """Leave the guest to the next test as it was found, or end it and fail."""
+        if self._guest is None:
+            return
+        try:
+            self._guest.judge()
+            self._restore()
+        except BaseException:
+            self._end(force=True)
+            raise
+
     def _restore(self):
-        """Bring the guest back to the CPUs of its start; False if it has ended."""
-        if self._guest.process.status() is not None or not self.place_alive():
-            return False
+        """Bring the guest back to the CPUs of its start."""
         if self.never_runs:
-            return self._cpus.taken() == self._start
+            self.assertEqual(self._cpus.taken(), self._start, "CPUs that the test has left")
+            return
         if self._guest.qmp("query-status")["status"] != "running":
             self._guest.qmp("cont")
         self._guest.run("true", 10 * FACTOR)
@@ -67,11 +76,6 @@ class SharedCase(labcase.LabCase):
         for number in sorted(self._start - self._cpus.taken()):
             self._cpus.plug(number)
         self._cpus.wait_view("CPUs as at the start", online=self._start)
-        return True
-
-    def place_alive(self):
-        """False when the host of the guest was lost."""
-        return labcase.native() or self._guest.config.place.alive()
 
     # --- quicker than Cpus.plug() and unplug(), which look at all CPUs before and after --------
 

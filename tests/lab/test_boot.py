@@ -3,6 +3,7 @@
 # meson: timeout=600 suite=kvm parallel
 """The emulated Arm host and guests with KVM in it."""
 
+import signal
 import tempfile
 import time
 import unittest
@@ -18,6 +19,7 @@ class Host(unittest.TestCase):
     """What the emulated host offers. It is tested on Arm machines, too."""
 
     def setUp(self):
+        self.addCleanup(labcase.judge_hosts)
         self.host = labcase.host()
 
     def test_kvm(self):
@@ -79,6 +81,7 @@ class Host(unittest.TestCase):
         with Lab("test_boot.crash") as host:
             # Without firmware it only waits.
             guest = Guest(Config(qemu=labhost.binary(), place=host), "test_boot.crash.guest")
+            guest.expect(status=-signal.SIGKILL)    # with the host
             self.addCleanup(guest.close)
             host.guest.console.send("echo c > /proc/sysrq-trigger")
             start = time.monotonic()

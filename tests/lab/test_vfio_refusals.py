@@ -33,16 +33,29 @@ class Refusals(vfiocase.VfioCase):
         super().tearDownClass()
 
     def shared(self):
-        """The guest, booted for the first test, and again when one has left something in it."""
+        """The guest, booted for the first test, and again after one that has left it in a bad way:
+        that test has then failed.
+        """
         cls = type(self)
-        if cls._guest is not None and (cls._guest.process.status() is not None
-                                       or len(self.devices(cls._guest)) != PORTS):
-            cls._guest.close()
-            cls._guest = None
+        self.addCleanup(self.hand_back)
         if cls._guest is None:
             cls._guest = vfiocase.Guest(self.config(), f"{cls.__name__}.guest")
             self.wait_ready(cls._guest)
         return cls._guest
+
+    def hand_back(self):
+        """Leave the guest to the next test as it was found, or end it and fail."""
+        cls = type(self)
+        guest, cls._guest = cls._guest, None
+        if guest is None:
+            return
+        try:
+            guest.judge()
+            self.assertEqual(len(self.devices(guest)), PORTS, self.devices(guest))
+        except BaseException:
+            guest.close(force=True)
+            raise
+        cls._guest = guest
 
     def devices(self, guest):
         """The ids of the devices that QEMU has."""

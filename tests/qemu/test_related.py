@@ -6,10 +6,17 @@
 import sys
 import unittest
 from pathlib import Path
+from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
-from workbench import paths, qtests, tap  # noqa: E402
+from workbench import paths, qtests, report, tap  # noqa: E402
+
+
+try:
+    NAMES, WRONG = qtests.related(paths.PATCHED, paths.QEMU_SRC), None
+except report.WorkbenchError as error:
+    NAMES, WRONG = [], error
 
 
 class Related(unittest.TestCase):
@@ -17,8 +24,13 @@ class Related(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        cls.results = qtests.run(paths.PATCHED, paths.QEMU_SRC, qtests.related(paths.PATCHED),
-                                 "related")
+        if WRONG:
+            raise WRONG
+        cls.results = qtests.run(paths.PATCHED, paths.QEMU_SRC, NAMES, "related")
+
+    def test_own(self):
+        """The tests that the series adds are among them."""
+        self.assertGreaterEqual(len(qtests.added(paths.QEMU_SRC)), 3)
 
     def judge(self, name):
         """The result of the qtest `name` becomes that of the calling test."""
@@ -29,6 +41,29 @@ class Related(unittest.TestCase):
                          + result.output[-3000:])
 
 
+class Vanished(unittest.TestCase):
+    """A test that the build does not know is an error."""
+
+    def related(self, known, own, complete=True):
+        """The list for a build that knows the names KNOWN of a tree that adds OWN."""
+        with mock.patch.object(qtests.qemusuites, "names", lambda build, suite: [
+                name for name in known if name.startswith(suite) or suite == "unit"
+                and "/" not in name]), mock.patch.object(qtests, "added", lambda source: own):
+            return qtests.related("build", "source", complete)
+
+    def test_vanished(self):
+        """One that the series adds, one of the list, and one that a later patch brings."""
+        every = [*qtests.RELATED, "qtest-aarch64/new-test", "test-unit", "qtest-aarch64/other"]
+        own = ["new-test", "test-unit"]
+        self.assertEqual(self.related(every, own), sorted(every[:-1]))
+        for name in every[:-1]:
+            with self.assertRaisesRegex(report.WorkbenchError, name.split("/")[-1]):
+                self.related([one for one in every if one != name], own)
+        for name in qtests.REGISTERED:
+            left = [one for one in every[:-1] if one != name]
+            self.assertEqual(self.related(left, own, complete=False), sorted(left))
+
+
 def add(name):
     """A method for one qtest."""
     def method(self):
@@ -36,7 +71,7 @@ def add(name):
     setattr(Related, f"test_{name}", method)
 
 
-for _name in qtests.related(paths.PATCHED):
+for _name in NAMES:
     add(_name)
 
 if __name__ == "__main__":

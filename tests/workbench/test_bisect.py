@@ -31,7 +31,7 @@ def run(build, source, names, label, tables=False):
 
 qemubuild.configure_and_make = build
 qemubuild.built = lambda which: True
-qtests.related = lambda build: ["qtest-aarch64/t"]
+qtests.related = lambda build, source, complete: ["qtest-aarch64/t"]
 qtests.run = run
 report.main(lambda: bisect.main(*eval(sys.argv[2])))
 """

@@ -41,7 +41,7 @@ class FakeGuest:
     def status(self):
         return None
 
-    def close(self):
+    def close(self, force=False):
         pass
 
 

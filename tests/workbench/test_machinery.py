@@ -5,7 +5,10 @@
 
 import contextlib
 import errno
+import fnmatch
 import io
+import os
+import subprocess
 import tempfile
 import time
 import unittest
@@ -13,7 +16,7 @@ from pathlib import Path
 from unittest import mock
 
 import fake
-from workbench import host, report, testlist, testrun
+from workbench import host, leftovers, report, skips, testlist, testrun
 
 
 class Report(unittest.TestCase):
@@ -177,6 +180,98 @@ class Counting(unittest.TestCase):
             with contextlib.redirect_stdout(io.StringIO()) as out:
                 self.assertEqual(testrun.summary(cases, {}), status)
             self.assertEqual(out.getvalue().splitlines()[-1], line)
+
+
+class Skips(unittest.TestCase):
+    """The list of what may be skipped."""
+
+    LIST = """# comment
+
+long  guest/a  A.test_long
+long  guest/a  A.test_1[0-9]_*
+any  guest/a  A.test_device  there is no
+never  guest/*  *  no luck
+"""
+
+    def judge(self, *cases):
+        """{name: outcome} after the judgement on CASES: (name, outcome, reason) of guest/a."""
+        with tempfile.TemporaryDirectory() as folder, mock.patch.dict(
+                skips.CONDITIONS, never=lambda: False):
+            file = Path(folder, "list")
+            file.write_text(self.LIST, encoding="utf-8")
+            judged = skips.judge([testrun.Case("guest/a", *case) for case in cases],
+                                 skips.read(file))
+        return {case.name.replace("__main__.", ""): case.outcome for case in judged}
+
+    LONG = ("__main__.A.test_long", "skip", "takes long: x"), ("A.test_10_x", "skip", "takes long")
+
+    def test_allowed(self):
+        """What is on the list stays skipped."""
+        self.assertEqual(self.judge(*self.LONG, ("A.test_device", "skip", "there is no device"),
+                                    ("A.test_x", "pass", "")),
+                         {"A.test_long": "skip", "A.test_10_x": "skip", "A.test_device": "skip",
+                          "A.test_x": "pass"})
+
+    def test_not_allowed(self):
+        """Another test, another reason, a fact that does not hold: failures."""
+        for case in (("A.test_other", "skip", "there is no device"),
+                     ("A.test_device", "skip", "it rains"), ("A.test_y", "skip", "no luck"),
+                     ("A.test_z", "skip", "")):
+            self.assertEqual(self.judge(*self.LONG, case)[case[0]], "fail", case)
+
+    def test_list_is_wrong(self):
+        """A test that is on the list as one of the long form, and is run or does not exist."""
+        self.assertEqual(self.judge(("A.test_long", "pass", ""), self.LONG[1])["A.test_long"],
+                         "fail")
+        self.assertEqual(self.judge(self.LONG[0]), {"A.test_long": "skip", "A.test_1[0-9]_*": "fail"})
+        self.assertEqual(self.judge(self.LONG[0], ("all", "fail", "timed out")),
+                         {"A.test_long": "skip", "all": "fail"})
+
+    def test_unknown_word(self):
+        """A line that cannot be understood is named."""
+        with mock.patch.object(self, "LIST", "sometimes guest/a A.b because\n"), \
+                self.assertRaisesRegex(report.WorkbenchError, "line 1.*sometimes"):
+            self.judge()
+
+    def test_own_list(self):
+        """The list can be read, and each of its tests is one of a file that there is."""
+        known = {f"{test.suite}/{test.name}" for test in testlist.discover()}
+        for entry in skips.read():
+            self.assertTrue(fnmatch.filter(known, entry.test), entry)
+
+
+class Leftovers(unittest.TestCase):
+    """What a run leaves behind is found."""
+
+    def watch(self, command, top="/"):
+        """What is found after the shell COMMAND."""
+        with leftovers.Watch(top, 0.3) as watch:
+            subprocess.run(["sh", "-c", command], check=True, env={**os.environ, **watch.env})
+        return watch.found
+
+    def test_nothing(self):
+        """What ends by itself, and files that are removed."""
+        self.assertEqual(self.watch("sleep 0.1 & f=$(mktemp); rm $f"), [])
+
+    def test_process(self):
+        """One that has left its session and whose parent has ended is found, and ended."""
+        found, = self.watch("setsid sh -c 'sleep 98765 & exit' > /dev/null 2>&1; sleep 0.1")
+        self.assertRegex(found, "process [0-9]+ still runs: sleep 98765")
+        pid = int(found.split()[1])
+        for _ in range(50):
+            stat = Path(f"/proc/{pid}/stat")
+            if not stat.exists() or stat.read_text().split()[2] == "Z":
+                return
+            time.sleep(0.1)
+        self.fail("it still runs")
+
+    def test_files(self):
+        """Temporary files, and changes in the repository."""
+        with tempfile.TemporaryDirectory() as top:
+            subprocess.run(["git", "init", "-q", top], check=True)
+            Path(top, "old").touch()
+            self.assertEqual(self.watch(f"touch $TMPDIR/x {top}/new", top),
+                             ["temporary file x", "change in the repository: ?? new"])
 
 
 if __name__ == "__main__":
