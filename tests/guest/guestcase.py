@@ -81,10 +81,10 @@ class GuestCase(unittest.TestCase):
         self.addCleanup(guest.close)
         return guest, Cpus(guest)
 
-    def boot(self, config=None, **options):
-        """Start a guest and wait for its shell."""
+    def boot(self, config=None, seconds=90, **options):
+        """Start a guest and wait up to SECONDS for its shell."""
         guest, cpus = self.start(config, **options)
-        guest.wait_ready()
+        guest.wait_ready(seconds)
         return guest, cpus
 
     def start_without(self, guest, cpus, number):

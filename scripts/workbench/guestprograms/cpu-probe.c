@@ -9,6 +9,9 @@
  *   cpu-probe cycles PERIOD  counts the cycles of a busy loop and prints their number; the PMU
  *                            interrupts after each PERIOD
  *   cpu-probe vectors        takes the longest SVE vectors that there are and prints the length
+ *   cpu-probe pointers CPU   signs a pointer here and authenticates it on CPU, and the other way round
+ *   cpu-probe tags CPU       tags memory here and uses it on CPU, and the other way round, with the
+ *                            right tag and with a wrong one
  *   cpu-probe gap            reads the virtual counter until SIGTERM and prints the longest time
  *                            between two readings, in microseconds
  */
@@ -18,6 +21,7 @@
 #include <fcntl.h>
 #include <linux/perf_event.h>
 #include <sched.h>
+#include <setjmp.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdint.h>
@@ -28,6 +32,10 @@
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#ifndef PROT_MTE
+#define PROT_MTE        0x20
+#endif
 
 #define LOOP            20000000
 #define LINES           3       /* about steps back, per process */
@@ -115,6 +123,99 @@ static void take_vectors(void)
     printf("%lu\n", length);
 }
 
+static void move_to(int number)
+{
+    cpu_set_t set;
+
+    CPU_ZERO(&set);
+    CPU_SET(number, &set);
+    if (sched_setaffinity(0, sizeof(set), &set) || sched_getcpu() != number) {
+        fail("sched_setaffinity");
+    }
+}
+
+/* Keys are the same on all CPUs for a process, so the algorithm has to be. */
+static void sign_pointers(int here, int there)
+{
+    uint64_t plain = (uint64_t)&errno;
+
+    for (int lap = 0; lap < 2; lap++) {
+        uint64_t pointer = plain;
+
+        move_to(lap ? there : here);
+        asm volatile(".arch_extension pauth\n\tpacda %0, %1" : "+r"(pointer) : "r"(plain + lap));
+        if (pointer == plain) {
+            printf("the pointer that CPU %d signed is as it was\n", sched_getcpu());
+            exit(1);
+        }
+        move_to(lap ? here : there);
+        /* With a wrong signature this traps, or gives a pointer that cannot be used. */
+        asm volatile("autda %0, %1" : "+r"(pointer) : "r"(plain + lap));
+        if (pointer != plain) {
+            printf("CPU %d does not accept the signature\n", sched_getcpu());
+            exit(1);
+        }
+    }
+    printf("accepted\n");
+}
+
+static sigjmp_buf after_fault;
+
+static void fault(int signal, siginfo_t *info, void *context)
+{
+    (void)signal;
+    (void)context;
+    siglongjmp(after_fault, info->si_code);
+}
+
+static void tag_memory(int here, int there)
+{
+    struct sigaction action = { .sa_sigaction = fault, .sa_flags = SA_SIGINFO };
+    volatile char *page;
+
+    /* Synchronous faults, and all tags but 0. */
+    if (prctl(PR_SET_TAGGED_ADDR_CTRL, PR_TAGGED_ADDR_ENABLE | PR_MTE_TCF_SYNC |
+              (0xfffeUL << PR_MTE_TAG_SHIFT), 0, 0, 0)) {
+        fail("prctl");
+    }
+    page = mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_MTE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (page == MAP_FAILED) {
+        fail("mmap");
+    }
+    sigaction(SIGSEGV, &action, NULL);
+    for (int lap = 0; lap < 2; lap++) {
+        volatile char *tagged, *wrong;
+        int code;
+
+        move_to(lap ? there : here);
+        asm volatile(".arch armv8.5-a+memtag\n\tirg %0, %1\n\tstg %0, [%0]"
+                     : "=&r"(tagged) : "r"(page) : "memory");
+        if (tagged == page) {
+            printf("CPU %d gives no tag\n", sched_getcpu());
+            exit(1);
+        }
+        *tagged = 1 + lap;
+        move_to(lap ? here : there);
+        if (*tagged != 1 + lap) {
+            printf("CPU %d reads another value\n", sched_getcpu());
+            exit(1);
+        }
+        wrong = (volatile char *)((uint64_t)tagged ^ 1UL << 56);
+        code = sigsetjmp(after_fault, 1);
+        if (!code) {
+            *wrong = 9;
+            printf("CPU %d takes a wrong tag\n", sched_getcpu());
+            exit(1);
+        }
+        if (code != SEGV_MTESERR || *tagged != 1 + lap) {
+            printf("CPU %d faults with code %d, and the value is %d\n", sched_getcpu(), code,
+                   *tagged);
+            exit(1);
+        }
+    }
+    printf("checked\n");
+}
+
 static void watch_gap(void)
 {
     uint64_t frequency, longest = 0, before;
@@ -143,6 +244,10 @@ int main(int argc, char **argv)
         count_cycles(strtoull(argv[2], NULL, 0));
     } else if (argc == 2 && !strcmp(argv[1], "vectors")) {
         take_vectors();
+    } else if (argc == 3 && !strcmp(argv[1], "pointers")) {
+        sign_pointers(sched_getcpu(), atoi(argv[2]));
+    } else if (argc == 3 && !strcmp(argv[1], "tags")) {
+        tag_memory(sched_getcpu(), atoi(argv[2]));
     } else if (argc == 2 && !strcmp(argv[1], "gap")) {
         watch_gap();
     } else {

@@ -1,0 +1,85 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+# meson: timeout=300 parallel
+"""CPU and machine in other shapes: features that have state outside of the CPU, nodes, many CPUs."""
+
+import guestcase
+from workbench import guestprobe
+from workbench.guestcpu import SYSFS
+
+
+class Features(guestcase.GuestCase):
+    """A CPU that comes has what the boot CPU has, also when it comes again."""
+
+    def test_all(self):
+        """Vectors, signed pointers and tagged memory, in both directions."""
+        guest, cpus = self.boot(self.config(
+            machine="virt,gic-version=3,cpu-hotplug=on,mte=on", cpu="max,pauth-impdef=on",
+            smp="1,maxcpus=4", memory="256M", initrd=guestprobe.initrd()))
+        length = guest.check("taskset -c 0 cpu-probe vectors")
+        self.assertGreaterEqual(int(length), 16)
+        for _ in range(2):
+            cpus.plug(2)
+            features = guest.check("grep ^Features /proc/cpuinfo | sort -u").split("\n")
+            self.assertEqual(len(features), 1, features)
+            self.assertLessEqual({"sve", "paca", "pacg", "mte"}, set(features[0].split()))
+            self.assertEqual(guest.check("taskset -c 2 cpu-probe vectors"), length)
+            self.assertEqual(guest.check("taskset -c 0 cpu-probe pointers 2"), "accepted")
+            self.assertEqual(guest.check("taskset -c 0 cpu-probe tags 2"), "checked")
+            cpus.unplug(2)
+
+
+class Nodes(guestcase.GuestCase):
+    """NUMA."""
+
+    def test_added(self):
+        """A CPU that comes belongs to the node of its slot, in the guest as in QEMU."""
+        memory = [word for node in (0, 1) for word in (
+            "-object", f"memory-backend-ram,id=ram{node},size=192M",
+            "-numa", f"node,nodeid={node},memdev=ram{node}")]
+        guest, cpus = self.boot(self.config(
+            machine="virt,gic-version=3,cpu-hotplug=on", memory="384M",
+            smp="2,maxcpus=8,sockets=2,clusters=1,cores=4,threads=1", extra=[
+                *memory, "-numa", "cpu,node-id=0,socket-id=0",
+                "-numa", "cpu,node-id=1,socket-id=1"]))
+        # Neither in the order of the nodes nor all of one.
+        for number in (5, 2, 7):
+            cpus.plug(number)
+        self.assert_cpus(cpus, {0, 1, 2, 5, 7})
+        self.assertEqual({number: self.node(guest, number) for number in (0, 1, 2, 5, 7)},
+                         {0: "node0", 1: "node0", 2: "node0", 5: "node1", 7: "node1"})
+        self.assertEqual([slot["props"]["node-id"] for slot in cpus.slots()], [0] * 4 + [1] * 4)
+        cpus.unplug(5)
+        cpus.plug(6)
+        self.assertEqual(self.node(guest, 6), "node1")
+        self.assertEqual(guest.check("cat /sys/devices/system/node/node1/cpulist"), "6-7")
+        cpus.work({0, 1, 2, 6, 7}, 200)
+        self.reset(guest)
+        self.assert_cpus(cpus, {0, 1, 2, 6, 7})
+        self.assertEqual(self.node(guest, 6), "node1")
+
+    def node(self, guest, number):
+        """The node of the CPU as the guest has it."""
+        return guest.check(f"cd {SYSFS}/cpu{number}; echo node*")
+
+
+class Many(guestcase.GuestCase):
+
+    @guestcase.long_only
+    def test_512(self):
+        """All CPUs that a machine may have run, the last of them plugged."""
+        guest, cpus = self.boot(self.config(
+            machine="virt,gic-version=3,cpu-hotplug=on", cpu="max,pauth-impdef=on",
+            smp="508,maxcpus=512", memory="2G"), seconds=1200)
+        for number in range(508, 512):
+            cpus.plug(number)
+        self.assert_cpus(cpus, range(512))
+        for number in (0, 255, 507, 508, 511):
+            guest.check(f"taskset -c {number} true", 120)
+        for number in (300, 511):
+            cpus.unplug(number)
+        self.assert_cpus(cpus, set(range(511)) - {300})
+
+
+if __name__ == "__main__":
+    guestcase.main()
