@@ -113,7 +113,7 @@ class Instance:
                          "-object", "monitor-qmp,id=qmp,chardev=monitor"]
         if qtest:
             self.command += ["-chardev", f"socket,id=qtest,fd={theirs[1].fileno()}",
-                             "-qtest", "chardev:qtest"]
+                             "-qtest", "chardev:qtest", "-qtest-log", "/dev/null"]
         try:
             self.process = Process(self.command, pass_fds=[s.fileno() for s in theirs])
             for other in theirs:
@@ -242,6 +242,10 @@ class Instance:
     def writeb(self, address, value):
         """Write VALUE to the 8-bit register at ADDRESS."""
         self.qtest(f"writeb {address:#x} {value:#x}")
+
+    def readl(self, address):
+        """The value of the 32-bit register at ADDRESS."""
+        return int(self.qtest(f"readl {address:#x}")[0], 0)
 
     def writel(self, address, value):
         """Write VALUE to the 32-bit register at ADDRESS."""

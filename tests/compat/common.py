@@ -7,6 +7,7 @@ COMPAT_PATCHED name other build folders.
 
 import re
 import sys
+import tempfile
 import unittest
 from pathlib import Path
 
@@ -68,6 +69,13 @@ def each(names):
                 setattr(case, f"test_{attribute[6:]}_{title}", test)
         return case
     return decorate
+
+
+def folder(case):
+    """A temporary folder of the test CASE."""
+    made = tempfile.TemporaryDirectory(prefix="compat-")
+    case.addCleanup(made.cleanup)
+    return Path(made.name)
 
 
 class CompatCase(unittest.TestCase):

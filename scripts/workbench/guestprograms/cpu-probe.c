@@ -134,26 +134,36 @@ static void move_to(int number)
     }
 }
 
-/* Keys are the same on all CPUs for a process, so the algorithm has to be. */
+/*
+ * Keys are the same on all CPUs for a process, so the algorithm has to be. A signature may have as
+ * few as three bits, so there are many.
+ */
 static void sign_pointers(int here, int there)
 {
-    uint64_t plain = (uint64_t)&errno;
+    enum { COUNT = 64 };
+    uint64_t plain = (uint64_t)&errno, pointers[COUNT];
 
     for (int lap = 0; lap < 2; lap++) {
-        uint64_t pointer = plain;
+        int changed = 0;
 
         move_to(lap ? there : here);
-        asm volatile(".arch_extension pauth\n\tpacda %0, %1" : "+r"(pointer) : "r"(plain + lap));
-        if (pointer == plain) {
-            printf("the pointer that CPU %d signed is as it was\n", sched_getcpu());
+        for (uint64_t i = 0; i < COUNT; i++) {
+            pointers[i] = plain;
+            asm volatile(".arch_extension pauth\n\tpacda %0, %1" : "+r"(pointers[i]) : "r"(i));
+            changed += pointers[i] != plain;
+        }
+        if (changed < COUNT / 2) {
+            printf("CPU %d signs only %d of %d pointers\n", sched_getcpu(), changed, COUNT);
             exit(1);
         }
         move_to(lap ? here : there);
-        /* With a wrong signature this traps, or gives a pointer that cannot be used. */
-        asm volatile("autda %0, %1" : "+r"(pointer) : "r"(plain + lap));
-        if (pointer != plain) {
-            printf("CPU %d does not accept the signature\n", sched_getcpu());
-            exit(1);
+        for (uint64_t i = 0; i < COUNT; i++) {
+            /* With a wrong signature this traps, or gives a pointer that cannot be used. */
+            asm volatile("autda %0, %1" : "+r"(pointers[i]) : "r"(i));
+            if (pointers[i] != plain) {
+                printf("CPU %d does not accept signature %lu\n", sched_getcpu(), i);
+                exit(1);
+            }
         }
     }
     printf("accepted\n");
