@@ -4,6 +4,7 @@
 import time
 
 from workbench import modules
+from workbench.guest import Refused
 
 
 class Moving:
@@ -24,16 +25,23 @@ class Moving:
         config = self.config(extra=extra, **changes)
         return self.start(config, suffix=".destination")
 
-    def migrate(self, source, destination):
+    def migrate(self, source, destination, *capabilities):
         """Move the guest; returns the status on the source, "completed" or "failed"."""
+        self.start_migration(source, destination, *capabilities)
+        return self.migration_status(source)
+
+    def start_migration(self, source, destination, *capabilities):
+        """Begin to move the guest with CAPABILITIES."""
         for guest in (source, destination):
             # The source waits for the destination's word, as libvirt lets it.
             guest.qmp("migrate-set-capabilities", {"capabilities": [
-                {"capability": "return-path", "state": True}]})
+                {"capability": name, "state": True} for name in ("return-path", *capabilities)]})
         uri = f"unix:{self.folder()}/migration"
         destination.qmp("migrate-incoming", {"uri": uri})
         source.qmp("migrate", {"uri": uri})
 
+    def migration_status(self, source):
+        """Wait for the end of the migration; returns the status on the source."""
         def finished():
             status = source.qmp("query-migrate").get("status")
             return status if status in ("completed", "failed", "cancelled") else None
@@ -41,10 +49,14 @@ class Moving:
         return source.wait_for(finished, lambda: f"migration to end; the source says "
                                f"{source.qmp('query-migrate')}", 60)
 
-    def moved(self, source, destination):
+    def moved(self, source, destination, *capabilities):
         """The guest is on the other side, and running there."""
-        self.assertEqual(self.migrate(source, destination), "completed",
+        self.assertEqual(self.migrate(source, destination, *capabilities), "completed",
                          destination.process.errors())
+        self.arrived(source, destination)
+
+    def arrived(self, source, destination):
+        """The migration is complete: the guest runs on the other side."""
         destination.wait_for(
             lambda: destination.qmp("query-status")["status"] == "running",
             lambda: f"the destination runs; it says {destination.qmp('query-status')}")
@@ -187,6 +199,72 @@ class MigrationCases(Moving):
 
     def test_destination_has_cpu_too_many(self):
         self.check_mismatch(added=[2, 4])
+
+
+class ModeCases(Moving):
+    """Other ways to move guests, with CPUs that came, and slots that are free between them.
+
+    For a GuestCase.
+    """
+
+    def boot_with_holes(self, **changes):
+        """A guest whose CPUs are 0, 3 and 6 while one of them writes to memory."""
+        source, cpus = self.boot(self.config(memory="256M", **changes))
+        for number in (6, 2, 3):
+            cpus.plug(number)
+        for number in (1, 2):
+            cpus.unplug(number)
+        # 32 MiB again and again, on a CPU that came.
+        source.check("(while :; do taskset -c 6 dd if=/dev/urandom of=/tmp/written bs=1M count=32 "
+                     "2> /dev/null; done) & echo $! > /tmp/writer")
+        return source, cpus
+
+    def destination_with_holes(self, source, cpus, **changes):
+        """The other side for it."""
+        return self.destination(source, cpus, added=[3, 6], memory="256M", smp="1,maxcpus=8",
+                                **changes)
+
+    def assert_goes_on(self, guest, cpus):
+        """The guest has its CPUs, and more come and go."""
+        self.assert_cpus(cpus, {0, 3, 6})
+        guest.check("kill $(cat /tmp/writer); wait; md5sum /tmp/written", 60)
+        cpus.work({0, 3, 6}, 200)
+        cpus.unplug(3)
+        cpus.plug(2)
+        self.assert_cpus(cpus, {0, 2, 6})
+
+    def test_postcopy(self):
+        """The CPUs run on the other side before their memory is there."""
+        source, cpus = self.boot_with_holes()
+        target, there = self.destination_with_holes(source, cpus)
+        try:
+            target.qmp("migrate-set-capabilities", {"capabilities": [
+                {"capability": "postcopy-ram", "state": True}]})
+        except Refused as error:
+            self.skipTest(f"the host of the guest does not allow postcopy: {error}")
+        source.qmp("migrate-set-capabilities", {"capabilities": [
+            {"capability": "events", "state": True}]})
+        # So slow that it would not come to an end by itself.
+        source.qmp("migrate-set-parameters", {"max-bandwidth": 4 << 20})
+        self.start_migration(source, target, "postcopy-ram")
+        source.event("MIGRATION", 60, status="active")
+        source.qmp("migrate-start-postcopy")
+        source.event("MIGRATION", 60, status="postcopy-active")
+        self.assertEqual(self.migration_status(source), "completed", target.process.errors())
+        self.arrived(source, target)
+        self.assert_goes_on(target, there)
+
+    def test_multifd(self):
+        """Several connections."""
+        source, cpus = self.boot_with_holes()
+        target, there = self.destination_with_holes(source, cpus)
+        for guest in (source, target):
+            guest.qmp("migrate-set-parameters", {"multifd-channels": 3})
+        self.start_migration(source, target, "multifd")
+        self.assertEqual(self.migration_status(source), "completed", target.process.errors())
+        self.assertGreater(source.qmp("query-migrate")["ram"]["multifd-bytes"], 1 << 20)
+        self.arrived(source, target)
+        self.assert_goes_on(target, there)
 
 
 class MessageCases(Moving):

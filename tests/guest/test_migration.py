@@ -11,6 +11,10 @@ class Migration(migrationcases.MigrationCases, guestcase.GuestCase):
     """The cases of migrationcases.py with TCG."""
 
 
+class Modes(migrationcases.ModeCases, guestcase.GuestCase):
+    """The cases of migrationcases.py with TCG."""
+
+
 class Messages(migrationcases.MessageCases, guestcase.GuestCase):
     """The cases of migrationcases.py with TCG."""
 

@@ -7,6 +7,8 @@ import random
 import time
 
 import guestcase
+import monitor
+from workbench.guest import FACTOR
 from workbench.guestcpu import SYSFS
 
 
@@ -94,26 +96,24 @@ class Moments(guestcase.GuestCase):
         self.assert_cpus(cpus, range(3))
 
     def test_reset_before_answer(self):
-        """device_del, then a reset before the guest could answer: a clear state, and it works."""
+        """device_del, then a reset before the guest could answer, which carries it out."""
         guest, cpus = self.boot()
         cpus.plug(2)
         guest.qmp("stop")
         handle = cpus.delete(2)
+        guest.events()
         guest.qmp("system_reset")
+        # The guest does not run, so it is not the one that answers.
+        cpus.wait_deleted(handle)
+        self.assertEqual(cpus.taken(), {0, 1})
         guest.qmp("cont")
         guest.wait_ready()
-        # Either the request did not survive the reset, or the new kernel answers it.
-        time.sleep(1)
-        if 2 in cpus.taken():
-            self.assert_cpus(cpus, range(3))
-            guest.events()
-            cpus.unplug(2)
-        else:
-            cpus.wait_view("CPU 2 gone", enabled={0, 1}, online={0, 1})
+        self.assert_cpus(cpus, range(2))
+        left = [event for event in guest.events() if event["event"].startswith("DEVICE_")]
+        self.assertEqual(left, [], "a second end of one request")
         cpus.plug(2)
         cpus.plug(3)
         self.assert_cpus(cpus, range(4))
-        self.assertTrue(handle)
 
     def test_add_and_remove_at_once(self):
         """Requests that come faster than the guest can answer: the last word counts."""
@@ -177,6 +177,93 @@ class Moments(guestcase.GuestCase):
             return first == (cpus.taken(), cpus.view()) and first[0] == first[1].enabled
         except guestcase.GuestError:
             return False
+
+
+class AtOnce(guestcase.GuestCase):
+    """Two who do not know of each other ask for the same."""
+
+    def assert_sound(self, guest):
+        """The guest's kernel has complained of nothing."""
+        self.assertEqual(guest.run("dmesg | grep -E 'Oops|BUG|WARNING|rcu.*stall'")[1], "")
+
+    def boot_with_two(self):
+        """A guest, its CPUs, and two monitors beside its own."""
+        folder = self.folder()
+        guest, cpus = self.boot(self.config(extra=[
+            *monitor.options("second", folder), *monitor.options("third", folder)]))
+        both = [monitor.Monitor(folder / name) for name in ("second", "third")]
+        for one in both:
+            self.addCleanup(one.__exit__)
+        return guest, cpus, both
+
+    def test_two_monitors(self):
+        """Of two requests for one slot one is refused; an end is reported to both, once."""
+        guest, cpus, both = self.boot_with_two()
+        free = cpus.slots()
+        for lap in range(5):
+            names = [f"mine{lap}", f"yours{lap}"]
+            for one, name in zip(both, names):
+                one.send("device_add", {"driver": free[2]["type"], "id": name, **free[2]["props"]})
+                # And one that is nobody else's.
+                other = free[3 + both.index(one)]
+                one.send("device_add", {"driver": other["type"], "id": f"own-{name}",
+                                        **other["props"]})
+            answers = [one.answer() for one in both]
+            self.assertEqual([one.answer() for one in both], [None, None])
+            refused, = filter(None, answers)
+            self.assertRegex(refused, "is taken by /machine/peripheral/")
+            winner = names[answers.index(None)]
+            self.assertEqual(cpus.taken(), set(range(5)))
+            for number in (2, 3, 4):
+                cpus.wait_enabled(number)
+                if lap % 2:
+                    cpus.bring_online(number)
+            for one in both:
+                one.send("device_del", {"id": winner})
+            for one, name in zip(both, names):
+                one.send("device_del", {"id": f"own-{name}"})
+            answers = [one.answer() for one in both]
+            self.assertIn(None, answers)
+            for refused in filter(None, answers):
+                self.assertRegex(refused, "already|unplug|not found")
+            self.assertEqual([one.answer() for one in both], [None, None])
+            for one in both:
+                for name in (winner, *(f"own-{name}" for name in names)):
+                    one.wait_event("DEVICE_DELETED", device=name)
+            cpus.wait_view("all gone", enabled={0, 1}, online={0, 1})
+            for one in both:
+                again = [event for event in one.events if event["event"].startswith("DEVICE_")]
+                self.assertEqual(again, [], "an end that was reported before")
+            guest.events()
+        cpus.plug(2)
+        self.assert_cpus(cpus, range(3))
+        cpus.work(range(3), 200)
+        self.assert_sound(guest)
+
+    def test_guest_turns_it_off(self):
+        """The guest takes the CPU offline and online all the time while it is to be removed."""
+        guest, cpus = self.boot()
+        order = random.Random(3)
+        for _ in range(8):
+            cpus.plug(2)
+            guest.check(f"(cd {SYSFS}/cpu2; while [ -e online ]; do echo 0 > online; "
+                        "echo 1 > online; done) > /dev/null 2>&1 & echo $! > /tmp/turner")
+            deadline = time.monotonic() + 60 * FACTOR
+            while 2 in cpus.taken():
+                self.assertLess(time.monotonic(), deadline, "CPU 2 cannot be removed")
+                time.sleep(order.random() * 0.1)
+                handle = cpus.delete(2)
+                event = guest.event(("DEVICE_DELETED", "DEVICE_UNPLUG_GUEST_ERROR"))
+                self.assertEqual(event["data"]["device"], handle)
+                if event["event"] == "DEVICE_DELETED":
+                    self.assertNotIn(2, cpus.taken())
+            guest.check("wait")
+            cpus.wait_view("CPU 2 gone", enabled={0, 1}, online={0, 1})
+            guest.events()
+        cpus.plug(2)
+        self.assert_cpus(cpus, range(3))
+        cpus.work(range(3), 200)
+        self.assert_sound(guest)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,122 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+# meson: timeout=300 parallel
+"""What else is done to a machine whose CPUs come and go: memory is dumped, and added."""
+
+import struct
+
+import guestcase
+
+CORE = b"CORE\0"
+PRSTATUS = 1                    # the type of a note
+# Offsets in it, for arm64: the CPU's number plus 1, and the program counter.
+PID, PROGRAM_COUNTER = 32, 368
+KERNEL_SPACE = 1 << 63
+SIZE = 128 << 20                # of a memory module
+
+
+def notes(file):
+    """The notes of the ELF file as (name, type, data)."""
+    with open(file, "rb") as dump:
+        head = dump.read(64)
+        start, = struct.unpack_from("<Q", head, 32)
+        size, count = struct.unpack_from("<HH", head, 54)
+        for number in range(count):
+            dump.seek(start + number * size)
+            kind, _, offset, _, _, length = struct.unpack_from("<IIQQQQ", dump.read(size))
+            if kind != 4:
+                continue
+            dump.seek(offset)
+            data = dump.read(length)
+            at = 0
+            while at < len(data):
+                name_size, data_size, note = struct.unpack_from("<III", data, at)
+                name = data[at + 12:at + 12 + name_size]
+                at += 12 + (name_size + 3 & ~3)
+                yield name, note, data[at:at + data_size]
+                at += data_size + 3 & ~3
+
+
+class Dump(guestcase.GuestCase):
+
+    def test_holes(self):
+        """A dump has the registers of each CPU, of those that came as of those that were there."""
+        guest, cpus = self.boot(self.config(memory="256M"))
+        folder = self.folder()
+        for number in (6, 3, 4):
+            cpus.plug(number)
+        cpus.unplug(4)
+        cpus.unplug(1)
+        for lap in range(2):
+            dump = folder / f"dump{lap}"
+            guest.qmp("dump-guest-memory", {"paging": False, "protocol": f"file:{dump}"})
+            found = {struct.unpack_from("<I", data, PID)[0] - 1:
+                     struct.unpack_from("<Q", data, PROGRAM_COUNTER)[0]
+                     for name, kind, data in notes(dump) if (name, kind) == (CORE, PRSTATUS)}
+            self.assertEqual(set(found), cpus.taken())
+            for number in cpus.view().online:
+                self.assertGreater(found[number], KERNEL_SPACE, f"CPU {number}")
+            self.assertGreater(dump.stat().st_size, 256 << 20)
+            dump.unlink()
+            if not lap:
+                # One that the guest has not turned on.
+                cpus.add(1)
+        cpus.wait_enabled(1)
+        cpus.unplug(1)
+        self.assert_cpus(cpus, {0, 3, 6})
+
+
+class Memory(guestcase.GuestCase):
+    """Memory modules. Debian's kernel for Arm answers for them, but does not use what they have."""
+
+    def test_at_once(self):
+        """Memory and CPUs that come and go while the guest stands still: it learns of both."""
+        guest, cpus = self.boot(self.config(memory="512M,slots=4,maxmem=2G"))
+        for number, cpu in enumerate((2, 5)):
+            guest.qmp("stop")
+            cpus.add(cpu)
+            self.add_memory(guest, number)
+            guest.qmp("cont")
+            self.wait_answer(guest, "DIMM", number)
+            cpus.wait_enabled(cpu)
+            cpus.bring_online(cpu)
+        self.assert_cpus(cpus, {0, 1, 2, 5})
+        # Now one goes while another comes, and both go.
+        guest.qmp("stop")
+        handle = cpus.delete(2)
+        self.add_memory(guest, 2)
+        guest.qmp("cont")
+        self.wait_answer(guest, "DIMM", 2)
+        cpus.wait_deleted(handle)
+        guest.qmp("stop")
+        handle = cpus.delete(5)
+        guest.qmp("device_del", {"id": "module1"})
+        guest.qmp("cont")
+        guest.event("DEVICE_DELETED", device="module1")
+        cpus.wait_deleted(handle)
+        cpus.wait_view("CPUs 2 and 5 gone", enabled={0, 1}, online={0, 1})
+        self.assertEqual([module["data"]["id"] for module in guest.qmp("query-memory-devices")],
+                         ["module0", "module2"])
+        self.reset(guest)
+        cpus.plug(2)
+        self.assert_cpus(cpus, range(3))
+
+    def add_memory(self, guest, number):
+        """Plug a module."""
+        guest.qmp("object-add", {"qom-type": "memory-backend-ram", "id": f"ram{number}",
+                                 "size": SIZE})
+        guest.qmp("device_add", {"driver": "pc-dimm", "id": f"module{number}",
+                                 "memdev": f"ram{number}"})
+
+    def wait_answer(self, guest, kind, number):
+        """The guest says that it has taken note of what came into the slot NUMBER for KIND."""
+        def answered():
+            return any((info["slot-type"], info["slot"], info["source"], info["status"])
+                       == (kind, str(number), 1, 0) for info in
+                       (event["data"]["info"] for event in guest.events("ACPI_DEVICE_OST")))
+
+        guest.wait_for(answered, f"the guest's answer for {kind} {number}")
+
+
+if __name__ == "__main__":
+    guestcase.main()
