@@ -96,6 +96,16 @@ class TooMany(portcase.PortCase):
         guest.expect(says=warning)
         self.assert_ports(guest, 16, 15)
 
+    def test_without_room(self):
+        """A guest without room for a BAR and for I/O windows does say so in its log."""
+        extra = ["-device", "pci-testdev,membar=2G"]
+        for number in range(18):
+            extra += ["-device", f"pcie-root-port,id=rp{number},chassis={number + 1},io-reserve=4K"]
+        guest = self.boot(self.config(machine="virt,gic-version=3,highmem=off", extra=extra, says=(
+            "warning: .*(I/O|highmem)",)))
+        for kind in ("io", "mem"):
+            self.assertGreater(len(self.without_room(guest, kind)), 0, kind)
+
 
 class HotplugPorts(portcase.PortCase):
     """Ports that the machine makes itself, with pcie-hotplug-ports."""
