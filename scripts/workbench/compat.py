@@ -34,6 +34,9 @@ from .process import Process                           # noqa: E402
 FACTOR = float(os.environ.get("GUEST_TIMEOUT_FACTOR", "1"))
 TIMEOUT = 60 * FACTOR
 
+# All types are compared, the oldest with the rest.
+DEPRECATED = "warning: Machine type '[^']+' is deprecated"
+
 ARM_SCRATCH = 0x44000000        # guest RAM that nothing else uses
 PC_SCRATCH = 0x01000000
 
@@ -87,9 +90,9 @@ def _output(binary, *words):
         done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)
     except (OSError, subprocess.SubprocessError) as e:
         raise CompatError(f"{' '.join(command)} failed: {e}. Build it first.") from e
-    if done.returncode or done.stderr:
-        raise CompatError(f"{' '.join(command)} ended with {how(done.returncode)} and wrote: "
-                          f"{done.stderr.strip()}")
+    wrong = Judge((DEPRECATED,)).verdict(done.returncode, done.stderr)
+    if wrong:
+        raise CompatError(f"{' '.join(command)}: {wrong}")
     return done.stdout
 
 
@@ -102,7 +105,7 @@ class Instance:
     """
 
     def __init__(self, binary, words, qtest=True, says=()):
-        self._judge = Judge(says)
+        self._judge = Judge((DEPRECATED, *says))
         self.command = [str(binary), "-nodefaults", "-no-user-config", "-display", "none"]
         self.command += [str(word) for word in words]
         self.process = self._monitor = self._qtest = None

@@ -32,15 +32,23 @@ def chain(case, start, save, what):
 
 
 class Running:
-    """A guest whose CPUs count, and what they had counted when it was saved."""
+    """A guest whose CPUs count, and what they had counted when it was saved.
 
-    def __init__(self, case, machine, smp="2", extra=()):
+    PATCHED are further options of the machine, which only the patched binary knows.
+    """
+
+    def __init__(self, case, machine, smp="2", patched=""):
         self._case = case
-        self._guest = compat.CountingGuest(machine, smp, list(extra))
+        self._machine = machine
+        self._patched = patched
+        self._guest = compat.CountingGuest(machine, smp)
         self._stood = (0, 0)
 
     def start(self, binary, folder, incoming):
         """Start or go on; the counters may not be lower than they were."""
+        self._guest.machine = self._machine
+        if self._patched and binary == self._case.patched:
+            self._guest.machine += f",{self._patched}"
         instance = self._guest.start(binary, folder, incoming)
         now = self._guest.counters(instance)
         if any(new < old for new, old in zip(now, self._stood)):
@@ -112,6 +120,33 @@ class Virt(common.CompatCase):
         for machine in (f"{name},gic-version=3", name):
             guest = Running(self, machine, "2,maxcpus=4")
             chain(self, guest.start, guest.save, machine)
+
+    def test_switched_off(self):
+        """The same where hot-plug is off because the patched binary is told so."""
+        guest = Running(self, f"{common.NEWEST},gic-version=3", "2,maxcpus=4",
+                        patched="cpu-hotplug=off")
+        chain(self, guest.start, guest.save, "cpu-hotplug=off")
+
+    def check_switched_on(self, name):
+        """From one patched QEMU to another, with hot-plug, and a CPU that came between free slots."""
+        guest = compat.CountingGuest(f"{name},gic-version=3,cpu-hotplug=on", "2,maxcpus=5")
+        streams = []
+        with tempfile.TemporaryDirectory(prefix="compat-") as folder:
+            for _ in range(2):
+                with guest.start(self.patched, folder, streams[-1] if streams else None) as qemu:
+                    # The last one is listed first.
+                    slot = qemu.qmp("query-hotpluggable-cpus")[1]
+                    if not streams:
+                        cpu = dict(slot["props"], driver=slot["type"], id="plugged")
+                        qemu.qmp("device_add", **cpu)
+                        guest.extra = ["-device", ",".join(f"{key}={value}"
+                                                           for key, value in cpu.items())]
+                    else:
+                        self.assertEqual(slot["qom-path"], "/machine/peripheral/plugged")
+                    streams.append(Path(folder, f"stream{len(streams)}"))
+                    guest.save(qemu, streams[-1])
+            found = compat.description_differences(*map(compat.stream_description, streams))
+        self.assertFalse(found, f"{name}: the streams differ:\n{found}")
 
     def check_configurations(self, name):
         """Machines that never ran, in many configurations."""
