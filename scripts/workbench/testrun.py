@@ -153,13 +153,12 @@ def execute(wanted, factor, more):
     if not results.exists():
         raise WorkbenchError(f"Meson ran no tests of {', '.join(wanted)}; its output: {log}")
     cases, seconds = [], {}
-    kept = paths.LOGS / "tests"
-    kept.mkdir(parents=True, exist_ok=True)
+    _log("any").parent.mkdir(parents=True, exist_ok=True)
     for line in results.read_text(encoding="utf-8", errors="replace").splitlines():
         entry = json.loads(line)
         name = test_name(entry["name"])
         text = entry.get("stdout", "") + entry.get("stderr", "")
-        (kept / (name.replace("/", "-") + ".log")).write_text(text, encoding="utf-8")
+        _log(name).write_text(text, encoding="utf-8")
         cases += cases_of(name, entry["result"], entry.get("stdout", ""), text)
         seconds[name] = entry["duration"]
     return cases, seconds
@@ -204,8 +203,20 @@ def cases_of(test, result, stdout, text):
     return cases
 
 
+def _log(test):
+    """Where the output of the test is kept."""
+    return paths.LOGS / "tests" / (test.replace("/", "-") + ".log")
+
+
+def notes(log):
+    """What the tests with the output LOG want to have shown, also of a run that is good."""
+    if not log.exists():
+        return []
+    return re.findall(r"^# note: (.*)$", log.read_text(encoding="utf-8"), re.M)
+
+
 def summary(cases, seconds):
-    """Print skips with their reasons, failures with the end of their output, and the counts."""
+    """Print notes, skips with their reasons, failures with the end of their output, and the counts."""
     count = {"pass": 0, "fail": 0, "skip": 0}
     for case in cases:
         count[case.outcome] += 1
@@ -215,11 +226,14 @@ def summary(cases, seconds):
                             (("pass", "passed"), ("fail", "failed"), ("skip", "skipped"))
                             if any(c.outcome == o for c in mine))
         print(f"{test}: {numbers} ({duration(seconds.get(test, 0))})")
+    for test in dict.fromkeys(c.test for c in cases):
+        for note in notes(_log(test)):
+            print(f"note: {test}: {note}")
     for case in cases:
         if case.outcome == "skip":
             print(f"skipped: {case.test}: {case.name}: {case.reason or 'no reason given'}")
     for test in dict.fromkeys(c.test for c in cases if c.outcome == "fail"):
-        log = paths.LOGS / "tests" / (test.replace("/", "-") + ".log")
+        log = _log(test)
         for case in cases:
             if case.test == test and case.outcome == "fail":
                 print(f"FAILED: {test}: {case.name}" + (f" ({case.reason})" if case.reason

@@ -41,18 +41,25 @@ PLUG_SECONDS = 120
 def persist(guest, function, *arguments):
     """Call FUNCTION(ARGUMENTS) until the guest has time for what it asks.
 
-    A guest has a device before it is done with the slot, and libvirt waits 5 s for a vCPU.
+    A guest has a device before it is done with the slot, and libvirt waits 5 s for a vCPU. How often
+    it took is said in the output, with what was refused: nobody else asks twice.
     """
+    refused = []
+
     def done():
         try:
             function(*arguments)
         except (guestcase.Refused, virshell.Refused) as error:
             if not re.search("guest is busy|timed out|process of unplug", str(error)):
                 raise
+            refused.append(" ".join(str(error).split()))
             return False
         return True
 
-    guest.wait_for(done, f"an end of {arguments}", PLUG_SECONDS)
+    guest.wait_for(done, lambda: f"an end of {arguments}; refused: {refused}", PLUG_SECONDS)
+    if refused:
+        print(f"note: {' '.join(map(str, arguments))} took {len(refused) + 1} requests; refused "
+              f"were: {'; '.join(dict.fromkeys(refused))}")
 
 
 class ExampleCase(guestcase.GuestCase):
@@ -153,6 +160,8 @@ class Libvirt(ExampleCase):
         except WorkbenchError as error:
             self.skipTest(str(error))
         self.addCleanup(self.virsh.close)
+        # Before that: how the domains end.
+        self.addCleanup(self.virsh.end)
         user = virshell.USER
         if user and subprocess.run(["test", "-x", guestcase.QEMU], user=user.pw_uid,
                                    group=user.pw_gid, extra_groups=[], check=False).returncode:

@@ -16,12 +16,18 @@ from pathlib import Path
 from pexpect import EOF, TIMEOUT
 from pexpect.popen_spawn import PopenSpawn
 from workbench import libvirt, polling
+from workbench.ending import Judge
 from workbench.guest import FACTOR, GuestError
 
 _PR_SET_PDEATHSIG = 1
 # As root, libvirt wants a user of its own to run QEMU.
 USER = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
 PROMPT = "virsh # "
+# In the log of a domain: what libvirt writes, which ends with QEMU's command, and QEMU's last word.
+OWN_WORDS = (r"^\d{4}-\d\d-\d\d .*: (starting up libvirt version|shutting down, reason=destroyed|"
+             r"Domain id=\d+ is tainted: (custom-argv|custom-monitor))", r" \\$", "^-msg timestamp=on$",
+             r"terminating on signal 15 from pid \d+",
+             "char device redirected to /dev/pts/")
 
 
 class Refused(Exception):
@@ -92,6 +98,21 @@ class Virsh:
             return str(self.folder).encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
         except OSError:
             return False
+
+    def end(self):
+        """End all domains and judge how they ran and ended, as Guest.close() does."""
+        wrong = []
+        for name in self("list", "--name").split():
+            self("destroy", name, "--graceful")
+        for log in sorted(self.folder.glob("**/log/qemu/*.log")):
+            text = log.read_text(encoding="utf-8", errors="replace")
+            lines = Judge(OWN_WORDS).unexpected(text)
+            if "shutting down, reason=destroyed" not in text:
+                lines.append("(libvirt has not ended it)")
+            wrong += [f"{log.stem}: {line}" for line in lines]
+        if wrong:
+            raise GuestError("domains that ended, or wrote, what nobody expects:\n  "
+                             + "\n  ".join(wrong))
 
     def close(self):
         """End everything; harmless if that was done."""

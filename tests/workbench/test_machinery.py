@@ -169,6 +169,18 @@ class Counting(unittest.TestCase):
         self.assertEqual(self.outcomes("OK", "fine\n"), [("all", "pass", "")])
         self.assertEqual(self.outcomes("FAIL", "bad\n"), [("all", "fail", "FAIL")])
 
+    def test_notes(self):
+        """What a test notes is shown when it passes, too."""
+        with tempfile.TemporaryDirectory() as folder, \
+                mock.patch.object(testrun.paths, "LOGS", Path(folder)):
+            log = testrun._log("x/t")
+            log.parent.mkdir()
+            log.write_text("ok 1 a\n# note: it took 3 requests\n# other\n", encoding="utf-8")
+            with contextlib.redirect_stdout(io.StringIO()) as out:
+                testrun.summary([testrun.Case("x/t", "a", "pass", "")], {})
+        self.assertIn("note: x/t: it took 3 requests\n", out.getvalue())
+        self.assertNotIn("other", out.getvalue())
+
     def test_summary(self):
         """The last line has the counts; the status tells of failures and of nothing at all."""
         case = testrun.Case
