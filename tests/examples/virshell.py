@@ -27,7 +27,9 @@ PROMPT = "virsh # "
 OWN_WORDS = (r"^\d{4}-\d\d-\d\d .*: (starting up libvirt version|shutting down, reason=destroyed|"
              r"Domain id=\d+ is tainted: (custom-argv|custom-monitor))", r" \\$", "^-msg timestamp=on$",
              r"terminating on signal 15 from pid \d+",
-             "char device redirected to /dev/pts/")
+             "char device redirected to /dev/pts/",
+             # libvirt's way to ask for a monitor.
+             "-mon chardev=charmonitor,.* warning: '-mon' is deprecated")
 
 
 class Refused(Exception):
