@@ -41,6 +41,14 @@ def added(source):
                   and PurePosixPath(file).match(pattern))
 
 
+def own_skips(result, source):
+    """What a test that the series adds has skipped, as a list; empty for a test of QEMU itself."""
+    if PurePosixPath(result.name).name not in added(source):
+        return []
+    return (["all"] if result.status == "SKIP" else
+            sorted(name for name, how in result.subtests.items() if how == "skip"))
+
+
 def related(build, source, complete=True):
     """RELATED, and the tests that the series adds, for a build folder of the QEMU tree SOURCE.
 

@@ -31,6 +31,7 @@ CONDITIONS = {
     "any": lambda: True,
     "arm": lambda: os.uname().machine == "aarch64",
     "not-arm": lambda: os.uname().machine != "aarch64",
+    "not-root": lambda: os.geteuid() != 0,
     "no-apt": lambda: not os.path.exists("/usr/lib/apt/apt-helper"),
     "no-libvirt": _no_libvirt,
 }

@@ -12,7 +12,7 @@ import functools
 import unittest
 
 import common
-from workbench import assets, compat, paths, qemusuites
+from workbench import assets, compat, paths, qemusuites, qtests
 
 ARM_SUITES = ("qtest-aarch64", "func-aarch64")
 PC_TESTS = tuple(f"qtest-x86_64/{name}" for name in (
@@ -64,6 +64,7 @@ def results(target):
 def judge(case, target, name):
     """Fail or skip CASE by the result of test NAME."""
     result = results(target)[name]
+    case.assertEqual(qtests.own_skips(result, paths.QEMU_SRC), [], "skipped")
     if result.status == "SKIP":
         case.skipTest("skipped by QEMU itself: "
                       + (result.output.strip().splitlines() or ["it has no subtests here"])[-1])

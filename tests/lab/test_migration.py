@@ -37,6 +37,11 @@ class Messages(migrationcases.MessageCases, HotplugCase):
     """The cases of migrationcases.py."""
 
 
+@long_only
+class Modes(migrationcases.ModeCases, HotplugCase):
+    """The cases of migrationcases.py."""
+
+
 class Snapshot(migrationcases.SnapshotCases, HotplugCase):
     """The cases of migrationcases.py."""
 
@@ -50,8 +55,10 @@ class Reboot(restartcases.RebootCases, HotplugCase):
     test_added_during_boot = long_only(restartcases.RebootCases.test_added_during_boot)
 
 
-class DirtyRing(HotplugCase):
+class DirtyRing(migrationcases.Moving, HotplugCase):
     """KVM tells in a ring for each vCPU which pages it has written."""
+
+    ring = "kvm,dirty-ring-size=1024"
 
     def start_writer(self, guest):
         """Have CPU 1 write 8 MiB again and again; it counts the laps in /tmp/laps."""
@@ -73,6 +80,58 @@ class DirtyRing(HotplugCase):
         guest.wait_for(lambda: guest.qmp("query-migrate")["status"] == "completed",
                        lambda: f"state to be saved; {guest.qmp('query-migrate')}", 60)
         guest.qmp("cont")
+
+    def boot_with_holes(self):
+        """A guest whose CPUs are 0 and 5, of which 5 writes to memory all the time."""
+        guest, cpus = self.boot(self.config(accel=self.ring, smp="1,maxcpus=8"))
+        cpus.plug(5)
+        guest.check("(while :; do taskset -c 5 dd if=/dev/zero of=/tmp/written bs=64k count=128 "
+                    "2> /dev/null; done) & echo $! > /tmp/writer")
+        return guest, cpus
+
+    def test_rates(self):
+        """Each CPU has its own rate, wherever its slot is."""
+        guest, cpus = self.boot_with_holes()
+        for _ in range(2):
+            guest.qmp("calc-dirty-rate", {"calc-time": 1, "mode": "dirty-ring"})
+            guest.wait_for(lambda: guest.qmp("query-dirty-rate")["status"] == "measured",
+                           "dirty rate", 60)
+            rates = {entry["id"]: entry["dirty-rate"]
+                     for entry in guest.qmp("query-dirty-rate")["vcpu-dirty-rate"]}
+            self.assertLessEqual({0, 5}, set(rates))
+            self.assertGreater(rates[5], 0)
+            self.assertEqual({rates[number] for number in rates if number not in cpus.taken()},
+                             {0}, rates)
+        guest.check("kill $(cat /tmp/writer)")
+        cpus.unplug(5)
+        self.assert_cpus(cpus, {0})
+
+    @long_only
+    def test_limit(self):
+        """A migration that slows down those CPUs that write."""
+        source, cpus = self.boot_with_holes()
+        source.qmp("migrate-set-parameters", {
+            "max-bandwidth": 16 << 20, "vcpu-dirty-limit": 1, "x-vcpu-dirty-limit-period": 500})
+        source.qmp("migrate-set-capabilities", {"capabilities": [
+            {"capability": "dirty-limit", "state": True}]})
+        target, there = self.destination(source, cpus, accel=self.ring, smp="1,maxcpus=8")
+        self.start_migration(source, target)
+        source.wait_for(lambda: source.qmp("query-migrate").get(
+            "dirty-limit-throttle-time-per-round", 0) > 0 or self.limited(source, 5),
+            lambda: f"CPU 5 to be slowed down; {source.qmp('query-migrate')}", 120)
+        source.qmp("migrate-set-parameters", {"max-bandwidth": 1 << 40})
+        self.assertEqual(self.migration_status(source), "completed", target.process.errors())
+        self.arrived(source, target)
+        self.assert_cpus(there, {0, 5})
+        target.check("kill $(cat /tmp/writer)")
+        there.unplug(5)
+        there.plug(2)
+        self.assert_cpus(there, {0, 2})
+
+    def limited(self, guest, number):
+        """True if the writing of the CPU is limited."""
+        return any(entry["cpu-index"] == number and entry["limit-rate"]
+                   for entry in guest.qmp("query-vcpu-dirty-limit"))
 
     def test_ring_of_cpu_that_comes_again(self):
         """The ring is read where the kernel goes on, also for the next CPU with that vCPU."""

@@ -35,6 +35,7 @@ class Related(unittest.TestCase):
     def judge(self, name):
         """The result of the qtest `name` becomes that of the calling test."""
         result = self.results[name]
+        self.assertEqual(qtests.own_skips(result, paths.QEMU_SRC), [], "skipped")
         if result.status == "SKIP":
             self.skipTest((result.output.strip().splitlines() or ["it says no reason"])[-1])
         self.assertEqual(result.status, "OK", f"{', '.join(sorted(result.failed))}\n"
@@ -50,6 +51,14 @@ class Vanished(unittest.TestCase):
                 name for name in known if name.startswith(suite) or suite == "unit"
                 and "/" not in name]), mock.patch.object(qtests, "added", lambda source: own):
             return qtests.related("build", "source", complete)
+
+    def test_skipped(self):
+        """What a test of the series skips is seen, and what one of QEMU skips is QEMU's business."""
+        with mock.patch.object(qtests, "added", lambda source: ["new-test"]):
+            for name, status, found in (("a/new-test", "OK", ["/b"]), ("new-test", "SKIP", ["all"]),
+                                        ("a/old-test", "OK", [])):
+                result = qtests.qemusuites.Result(name, status, {"/a": "ok", "/b": "skip"}, "")
+                self.assertEqual(qtests.own_skips(result, "source"), found)
 
     def test_vanished(self):
         """One that the series adds, one of the list, and one that a later patch brings."""
