@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # meson: timeout=2400
 """QEMU's own tests on the patched build: all of qtest-aarch64, the quick functional suite, and
-the tests of x86 CPU and device hot-plug, whose code is shared.
+the tests of x86 CPU and device hot-plug, and of PCI bridges, whose code is shared.
 
 A test that fails is run again with the pristine binary. Only if it fails there in the same
 subtests, and its source is not touched by the series, it is the machine's fault and skipped.
@@ -16,7 +16,8 @@ from workbench import assets, compat, paths, qemusuites, qtests
 
 ARM_SUITES = ("qtest-aarch64", "func-aarch64")
 PC_TESTS = tuple(f"qtest-x86_64/{name}" for name in (
-    "cpu-plug-test", "device-plug-test", "numa-test", "test-x86-cpuid-compat"))
+    "cpu-plug-test", "device-plug-test", "numa-test", "test-x86-cpuid-compat", "q35-test",
+    "ioh3420-test", "i82801b11-test", "cxl-test", "pci-bridge-windows-test"))
 THOROUGH = "func-aarch64-thorough"      # downloads guests from the Internet
 
 
