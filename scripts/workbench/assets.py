@@ -189,6 +189,16 @@ def firmware(version=DEFAULT_FIRMWARE):
     return Firmware(*(folder / name for name in files))
 
 
+def firmware_loongarch():
+    """Return the two flash images, code and variables, of UEFI firmware for LoongArch."""
+    files = {"QEMU_EFI.fd": r"usr/share/qemu-efi-loongarch64/QEMU_EFI\.fd",
+             "QEMU_VARS.fd": r"usr/share/qemu-efi-loongarch64/QEMU_VARS\.fd"}
+    folder = _package(paths.GUEST / "firmware-loongarch",
+                      ("qemu-efi-loongarch64", _FIRMWARE_SUITES[DEFAULT_FIRMWARE]), "all", files,
+                      "UEFI firmware for LoongArch")
+    return tuple(folder / name for name in files)
+
+
 def _busybox(arch):
     folder = _package(paths.GUEST / f"busybox-{arch}", ("busybox-static", ("trixie",)), arch,
                       {"busybox": r"(usr/)?bin/busybox"}, f"busybox for {arch}")

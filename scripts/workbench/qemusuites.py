@@ -67,10 +67,10 @@ class Workplace:
     """A folder to run tests in, with QEMU being BINARY (a qemu-system-TARGET).
 
     FOLDER is made anew. SOURCE is the QEMU source that the tests belong to, CODE and VARS are
-    the two flash images for Arm, or None, with BIOS the PC's, or None.
+    the two flash images for Arm, or None. BLOBS are other files: {name in pc-bios: path}.
     """
 
-    def __init__(self, folder, source, binary, code=None, vars=None, bios=None):
+    def __init__(self, folder, source, binary, code=None, vars=None, blobs=None):
         self.folder = Path(folder)
         self.source = Path(source)
         self.binary = Path(binary)
@@ -82,9 +82,10 @@ class Workplace:
         for file in (self.source / "pc-bios").iterdir():
             if file.suffix != ".bz2":
                 (roms / file.name).symlink_to(file)
-        given = {"edk2-aarch64-code.fd": code, "edk2-arm-vars.fd": vars, "bios-256k.bin": bios}
+        given = {"edk2-aarch64-code.fd": code, "edk2-arm-vars.fd": vars, **(blobs or {})}
         for name, file in given.items():
             if file:
+                (roms / name).unlink(missing_ok=True)
                 (roms / name).symlink_to(Path(file).resolve())
         for name in self._blobs():
             if not (roms / name).exists():

@@ -17,7 +17,9 @@ from pathlib import Path
 
 TOP = Path(__file__).resolve().parents[2]
 DEFAULT_TIMEOUT = 120
-LONG = {"guest": "guest-long", "ports": "ports-full", "kvm": "kvm-long"}   # names of long forms
+# Names of long forms.
+LONG = {"guest": "guest-long", "ports": "ports-full", "kvm": "kvm-long",
+        "other-targets": "other-targets-long"}
 LONG_VARIABLE = "GUEST_LONG"
 LONG_FACTOR = 6         # how much longer the long form of a test may take
 

@@ -23,14 +23,19 @@ NEEDS = {
 }
 NEEDS["ports"] = (("patched", ("qemu-system-aarch64", "qemu-img")),
                   ("pristine", ("qemu-system-aarch64",)))
+NEEDS["other-targets"] = (("patched", None),
+                          ("pristine", tuple(f"qemu-system-{name}" for name in qemubuild.TARGETS
+                                             if name != "aarch64")))
 NEEDS["examples"] = (("patched", ("qemu-system-aarch64", "qemu-img")),)
 NEEDS["kvm"] = (("patched", ("qemu-system-aarch64", "qemu-img")), ("arm64", crossbuild.TARGETS))
 NEEDS["vfio"] = NEEDS["kvm"]
 NEEDS.update({long: NEEDS[short] for short, long in testlist.LONG.items()})
 # Suites that boot firmware or kernels.
-BOOTING = ("compat", "guest", "ports", "examples", "kvm", "vfio", *testlist.LONG.values())
+BOOTING = ("compat", "guest", "other-targets", "ports", "examples", "kvm", "vfio",
+           *testlist.LONG.values())
 # In this order: what fails fast comes first.
-DEFAULT = ("workbench", "series", "qtest", "compat", "guest", "ports", "examples", "kvm", "vfio")
+DEFAULT = ("workbench", "series", "qtest", "compat", "other-targets", "guest", "ports",
+           "examples", "kvm", "vfio")
 SHOWN = 40              # lines of output that are shown of a test that failed
 
 Case = namedtuple("Case", "test name outcome reason")      # outcome: pass, fail, skip

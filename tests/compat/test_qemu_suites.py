@@ -1,8 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 # meson: timeout=2400
-"""QEMU's own tests on the patched build: all of qtest-aarch64, the quick functional suite, and
-the tests of x86 CPU and device hot-plug, and of PCI bridges, whose code is shared.
+"""QEMU's own tests on the patched build: all of qtest-aarch64 and the quick functional suite.
 
 A test that fails is run again with the pristine binary. Only if it fails there in the same
 subtests, and its source is not touched by the series, it is the machine's fault and skipped.
@@ -15,9 +14,6 @@ import common
 from workbench import assets, compat, paths, qemusuites, qtests
 
 ARM_SUITES = ("qtest-aarch64", "func-aarch64")
-PC_TESTS = tuple(f"qtest-x86_64/{name}" for name in (
-    "cpu-plug-test", "device-plug-test", "numa-test", "test-x86-cpuid-compat", "q35-test",
-    "ioh3420-test", "i82801b11-test", "cxl-test", "pci-bridge-windows-test"))
 THOROUGH = "func-aarch64-thorough"      # downloads guests from the Internet
 
 
@@ -32,39 +28,28 @@ def arm_names():
     return found
 
 
-def pc_names():
-    """Names of the PC tests that this build has."""
-    try:
-        return [name for name in qemusuites.names(compat.PATCHED, "qtest-x86_64")
-                if name in PC_TESTS]
-    except qemusuites.WorkbenchError:
-        return []
-
-
 @functools.lru_cache(maxsize=None)
-def place(target, which):
-    """The Workplace for the "pristine" or "patched" binary of TARGET."""
+def place(which):
+    """The Workplace for the "pristine" or "patched" binary."""
     firmware = assets.firmware()
     build = {"pristine": compat.PRISTINE, "patched": compat.PATCHED}[which]
     made = qemusuites.Workplace(
-        paths.TMP / f"qemu-suites-{target}-{which}", paths.QEMU_SRC,
-        compat.default_binary(build, target), firmware.code, firmware.vars)
-    if target == "aarch64":
-        qemusuites.expect_tables_of(
-            made, compat.default_binary(compat.PRISTINE, target), compat.PATCHED)
+        paths.TMP / f"qemu-suites-{which}", paths.QEMU_SRC,
+        compat.default_binary(build, "aarch64"), firmware.code, firmware.vars)
+    qemusuites.expect_tables_of(
+        made, compat.default_binary(compat.PRISTINE, "aarch64"), compat.PATCHED)
     return made
 
 
 @functools.lru_cache(maxsize=None)
-def results(target):
-    """The results of all tests of TARGET with the patched binary."""
-    names = arm_names() if target == "aarch64" else pc_names()
-    return qemusuites.run(compat.PATCHED, place(target, "patched"), names, f"patched-{target}")
+def results():
+    """The results of all tests with the patched binary."""
+    return qemusuites.run(compat.PATCHED, place("patched"), arm_names(), "patched")
 
 
-def judge(case, target, name):
+def judge(case, name):
     """Fail or skip CASE by the result of test NAME."""
-    result = results(target)[name]
+    result = results()[name]
     case.assertEqual(qtests.own_skips(result, paths.QEMU_SRC), [], "skipped")
     if result.status == "SKIP":
         case.skipTest("skipped by QEMU itself: "
@@ -75,8 +60,8 @@ def judge(case, target, name):
             + result.output[-3000:])
     if not qemusuites.unchanged_since_base(name):
         case.fail(what)
-    pristine = qemusuites.run(compat.PATCHED, place(target, "pristine"), [name],
-                              f"pristine-{target}")[name]
+    pristine = qemusuites.run(compat.PATCHED, place("pristine"), [name],
+                              "pristine")[name]
     if pristine.status == result.status and pristine.failed == result.failed:
         case.skipTest("the pristine binary fails alike on this machine, in "
                       f"{', '.join(sorted(result.failed)) or name}")
@@ -113,18 +98,7 @@ class Arm(common.CompatCase):
 
     def check_arm(self, name):
         """One test of QEMU."""
-        judge(self, "aarch64", name)
-
-
-@common.each(pc_names())
-class Pc(common.CompatCase):
-    """Tests of the shared hot-plug code on x86."""
-
-    target = "x86_64"
-
-    def check_pc(self, name):
-        """One test of QEMU."""
-        judge(self, "x86_64", name)
+        judge(self, name)
 
 
 if __name__ == "__main__":

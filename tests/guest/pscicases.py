@@ -306,6 +306,36 @@ class CallCases(PsciCase):
             self.assertEqual(monitor.entries(2), before + 1)
 
 
+class OffCases(PsciCase):
+    """What happens to a CPU at the moment at which it is off, and at which it is on again."""
+
+    taken = 4
+    bounces = 5000
+
+    def test_bounce(self):
+        """A CPU that is off does nothing more, whatever others do to it meanwhile."""
+        count = self.bounces * (10 if LONG else 1)
+        guest, _, monitor = self.monitor()
+        # An interrupt that wakes a CPU which waits, but none that is off. Group 1, by affinity.
+        monitor.ask("write", DISTRIBUTOR, 4, 0x12)
+        frame = REDISTRIBUTORS + 2 * 0x20000
+        monitor.ask("write", frame + 0x14, 4, 0)                    # GICR_WAKER
+        monitor.ask("write", frame + 0x10080, 4, 0xffffffff)        # GICR_IGROUPR0
+        monitor.ask("write", frame + 0x10100, 4, 0xffff)            # GICR_ISENABLER0
+        monitor.ask("write", frame + 0x10200, 4, 1 << 5)            # GICR_ISPENDR0
+        self.assertEqual(monitor.start(1), SUCCESS)
+        self.assertEqual(monitor.start(3), SUCCESS)
+        guest.wait_for(lambda: monitor.entries(1) and monitor.entries(3), "CPUs 1 and 3 run")
+        monitor.on(1, "bounce", 2, count)
+        # Wakes the threads of all CPUs.
+        monitor.on(3, "tlbi", 1)
+        guest.wait_for(lambda: monitor.result(1) is not None, "CPU 2 was turned on that often",
+                       seconds=60)
+        guest.wait_for(lambda: monitor.info(2) == OFF, "CPU 2 is off")
+        self.assertEqual(monitor.entries(2), count)
+        self.assertEqual(monitor.field(2, 3), 0, "CPU 2 went on behind CPU_OFF")
+
+
 class HostileCases(PsciCase):
     """What no guest should do to the registers of CPU hotplug."""
 

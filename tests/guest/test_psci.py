@@ -11,6 +11,10 @@ class Calls(pscicases.CallCases, guestcase.GuestCase):
     """The cases of pscicases.py with TCG."""
 
 
+class Off(pscicases.OffCases, guestcase.GuestCase):
+    """The cases of pscicases.py with TCG."""
+
+
 class Hostile(pscicases.HostileCases, guestcase.GuestCase):
     """The cases of pscicases.py with TCG."""
 

@@ -12,6 +12,9 @@
  *   write A W V        likewise; the answer is how many accesses to memory failed so far
  *   interrupts         have the CPU interface of the GIC take them
  *   acknowledge        the interrupt that is pending, 1023 for none; it is active from now on
+ *   bounce C N         CPU_ON of CPU C until it succeeded N times; each time it turns itself off.
+ *                      Its field 3 counts what it does after that
+ *   tlbi C             have all CPUs drop their TLBs, again and again as long as CPU C has an order
  *   storm S N          N accesses to the registers of CPU hotplug, chosen by the seed S
  *   on C ORDER         have CPU C do one of these, and do not wait for it; 0, or 1 if it is busy
  *   field C I          what is known of CPU C: see struct cpu, field I
@@ -25,6 +28,7 @@ typedef unsigned long u64;
 #define UART        0x09000000UL
 #define HOTPLUG     0x090d0000UL
 #define CPUS        16
+#define CPU_ON      0xc4000003UL
 
 /* All CPUs run with the MMU off, so nothing is cached, and there are no atomic accesses. */
 static volatile struct cpu {
@@ -38,7 +42,7 @@ static volatile struct cpu {
 } cpus[CPUS];
 
 extern u64 bss[], bss_end[];
-extern char second[];
+extern char second[], bounced[];
 
 /* These have a syndrome, which KVM needs: no pairs, and no write-back of the address. */
 static u64 load(u64 address, u64 width)
@@ -144,6 +148,29 @@ static u64 storm(u64 seed, u64 count)
     return faults();
 }
 
+static u64 bounce(u64 number, u64 count)
+{
+    volatile struct cpu *cpu = &cpus[number % CPUS];
+    u64 tries = 0;
+
+    cpu->entries = cpu->laps = 0;
+    for (u64 done = 0; done < count; tries++) {
+        done += hypercall(CPU_ON, number, (u64)bounced, (u64)cpu) == 0;
+    }
+    return tries;
+}
+
+static u64 tlbi(u64 number)
+{
+    u64 count = 0;
+
+    while (cpus[number % CPUS].order) {
+        asm volatile("tlbi vmalle1is; dsb sy; isb" : : : "memory");
+        count++;
+    }
+    return count;
+}
+
 static u64 obey(u64 order, const volatile u64 *args)
 {
     u64 result;
@@ -171,6 +198,10 @@ static u64 obey(u64 order, const volatile u64 *args)
         return result;
     case 's':
         return storm(args[0], args[1]);
+    case 'b':
+        return bounce(args[0], args[1]);
+    case 't':
+        return tlbi(args[0]);
     default:
         return ~0UL;
     }

@@ -3,9 +3,10 @@
 
 #define STACKS  0x40300000
 #define STACK   0x4000
+#define CPU_OFF 0x84000002
 
         .section .text.start, "ax"
-        .global start, second
+        .global start, second, bounced
 start:
         mov     x19, xzr
         adr     x20, first_cpu
@@ -26,6 +27,26 @@ enter:
         mov     sp, x1
         mov     x1, x19
         br      x20
+
+        /* These turn themselves off at once. x0 is the address of struct cpu; no stack. */
+bounced:
+        mov     x1, #0xff
+        msr     S3_0_C4_C6_0, x1        /* ICC_PMR_EL1 */
+        mov     x1, #1
+        msr     S3_0_C12_C12_7, x1      /* ICC_IGRPEN1_EL1: one may be pending, and is masked */
+        isb
+        ldr     x1, [x0]
+        add     x1, x1, #1
+        str     x1, [x0]                /* entries */
+        dsb     sy
+        mov     x19, x0
+        ldr     w0, =CPU_OFF
+        hvc     #0
+stale:
+        ldr     x1, [x19, #24]
+        add     x1, x1, #1
+        str     x1, [x19, #24]          /* laps */
+        b       stale
 
         .ltorg
 

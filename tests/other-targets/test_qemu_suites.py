@@ -1,0 +1,109 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+# meson: timeout=1200
+"""QEMU's own tests, on other targets, of what the series shares with them: CPU hot-plug, ACPI
+tables, PCI bridges, reset, and the devices as such.
+
+A test that fails is run again with the pristine binary. Only if it fails there in the same
+subtests, and its source is not touched by the series, it is the machine's fault and skipped.
+"""
+
+import functools
+import os
+import sys
+import unittest
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
+
+from workbench import assets, compat, paths, qemusuites, qtests  # noqa: E402
+from workbench.tap import main                              # noqa: E402
+
+LONG = os.environ.get("GUEST_LONG", "0") not in ("", "0")
+TESTS = {
+    "x86_64": ("bios-tables-test", "boot-order-test", "cpu-plug-test", "cxl-test",
+               "device-introspect-test", "device-plug-test", "drive_del-test", "dump-test",
+               "hd-geo-test", "i440fx-test", "i82801b11-test", "ioh3420-test", "lpc-ich9-test",
+               "machine-none-test", "numa-test", "pci-bridge-windows-test", "pvpanic-pci-test",
+               "q35-test", "qmp-cmd-test", "test-x86-cpuid-compat", "usb-hcd-xhci-test", "vmgenid-test"),
+    "loongarch64": ("bios-tables-test", "cpu-plug-test", "device-introspect-test",
+                    "machine-none-test", "numa-test", "qmp-cmd-test"),
+}
+# What takes minutes.
+LONGER = {"x86_64": ("migration-test", "qom-test", "qos-test", "test-hmp", "virtio-net-failover"),
+          "loongarch64": ("migration-test", "qom-test", "qos-test", "test-hmp")}
+
+
+def wanted(target):
+    """Names of the tests of TARGET, as Meson has them."""
+    names = TESTS[target] + (LONGER[target] if LONG else ())
+    return [f"qtest-{target}/{name}" for name in names]
+
+
+def firmware(target):
+    """{name in pc-bios: file} for the machines of TARGET."""
+    if target == "x86_64":
+        folder = assets.bios_x86()[0]
+        return {"bios-256k.bin": folder / "bios-256k.bin"}
+    code, variables = assets.firmware_loongarch()
+    return {"edk2-loongarch64-code.fd": code, "edk2-loongarch64-vars.fd": variables}
+
+
+@functools.lru_cache(maxsize=None)
+def place(target, which):
+    """The Workplace for the "pristine" or "patched" binary of TARGET."""
+    build = {"pristine": compat.PRISTINE, "patched": compat.PATCHED}[which]
+    return qemusuites.Workplace(paths.TMP / f"other-targets-{target}-{which}", paths.QEMU_SRC,
+                                compat.default_binary(build, target), blobs=firmware(target))
+
+
+@functools.lru_cache(maxsize=None)
+def results(target):
+    """The results of all tests of TARGET with the patched binary."""
+    return qemusuites.run(compat.PATCHED, place(target, "patched"), wanted(target),
+                          f"other-patched-{target}")
+
+
+class OtherTargets(unittest.TestCase):
+    """One method for each test, made below."""
+
+    def test_known(self):
+        """The build has all tests that are named here."""
+        for target in TESTS:
+            known = qemusuites.names(compat.PATCHED, f"qtest-{target}")
+            self.assertEqual([name for name in wanted(target) if name not in known], [])
+
+    def judge(self, target, name):
+        """The result of the test NAME becomes that of the calling test."""
+        result = results(target)[name]
+        self.assertEqual(qtests.own_skips(result, paths.QEMU_SRC), [], "skipped")
+        if result.status == "SKIP":
+            self.skipTest((result.output.strip().splitlines() or ["it says no reason"])[-1])
+        if result.status == "OK":
+            return
+        what = (f"{name}: {result.status}, failing: {', '.join(sorted(result.failed)) or 'all'}\n"
+                + result.output[-3000:])
+        if not qemusuites.unchanged_since_base(name):
+            self.fail(what)
+        pristine = qemusuites.run(compat.PATCHED, place(target, "pristine"), [name],
+                                  f"other-pristine-{target}")[name]
+        if pristine.status == result.status and pristine.failed == result.failed:
+            self.skipTest("the pristine binary fails alike on this machine, in "
+                          f"{', '.join(sorted(result.failed)) or name}")
+        self.fail(f"{what}\n\nthe pristine binary: {pristine.status}, failing: "
+                  f"{', '.join(sorted(pristine.failed)) or 'none'}")
+
+
+def add(target, name):
+    """A method for one test."""
+    def method(self):
+        self.judge(target, name)
+    setattr(OtherTargets, "test_" + name.replace("/", "_").replace("-", "_"), method)
+
+
+for _target in TESTS:
+    for _name in wanted(_target):
+        add(_target, _name)
+
+if __name__ == "__main__":
+    main()
