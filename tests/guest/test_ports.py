@@ -173,6 +173,19 @@ class Interrupts(portcase.PortCase):
         self.assert_disks(guest, disks, {"disk0"})
         # Not removed: Linux would wait for the end of the interrupt thread in which it does that.
 
+    def test_without_msi(self):
+        """QEMU says what does not work without MSI; what is behind a port from the start does."""
+        disks = portcase.Disks(self.folder(), 2)
+        guest = self.boot(self.config(machine=machine("msi=off"), extra=[
+            *disks.options, *rootports.options(2), *portcase.option(portcase.disk(0, "rp0"))]))
+        guest.expect(says="warning: There are 2 PCIe root ports, and this machine can serve 0 .* "
+                     "message signalled interrupts; hotplug behind the others may not work")
+        self.assert_disks(guest, disks, {"disk0"})
+        self.assert_ports(guest, 2, 0)
+        # Not removed, see test_intx.
+        guest.qmp("device_add", portcase.disk(1, "rp1"))
+        self.assert_disks(guest, disks, {"disk0", "disk1"})
+
     def test_gicv2(self):
         """As many ports as a GICv2 has message signalled interrupts for."""
         guest, disks = self.start_ports(
