@@ -125,6 +125,7 @@ class Refusals(vfiocase.VfioCase):
         """The node is not there, as in a container that was not given it."""
         guest, group = self.shared(), self.group(NVME)
         self.bind(NVME)
+        self.put_back(f"[ ! -e /dev/away ] || mv /dev/away /dev/vfio/{group}")
         self.place.check(f"mv /dev/vfio/{group} /dev/away")
         self.assert_refused(
             guest, NVME, f"Could not open '/dev/vfio/{group}': No such file or directory; the "
@@ -147,6 +148,7 @@ class Refusals(vfiocase.VfioCase):
         """What connects VFIO and the IOMMU is not loaded."""
         guest, group = self.shared(), self.group(NVME)
         self.bind(NVME)
+        self.put_back("modprobe vfio_iommu_type1")
         self.place.check("rmmod vfio_iommu_type1")
         self.assert_refused(guest, NVME, f"failed to setup container for group {group}: No "
                             "available IOMMU models; the host's kernel module vfio_iommu_type1 is "
@@ -160,6 +162,7 @@ class Refusals(vfiocase.VfioCase):
         self.bind(NVME)
         limit = "/sys/module/vfio_iommu_type1/parameters/dma_entry_limit"
         before = self.place.check(f"cat {limit}")
+        self.put_back(f"echo {before} > {limit}")
         self.place.check(f"echo 1 > {limit}")
         with self.assertRaises(Refused) as caught:
             self.attach(guest, NVME)
@@ -182,7 +185,9 @@ class Refusals(vfiocase.VfioCase):
         """A virtual function whose physical function is on vfio-pci needs the token of that."""
         guest = self.shared()
         self.bind(NIC)
-        self.place.check("echo 1 > /sys/module/vfio_pci/parameters/enable_sriov")
+        parameter = "/sys/module/vfio_pci/parameters/enable_sriov"
+        self.put_back(f"echo {self.place.check(f'cat {parameter}')} > {parameter}")
+        self.place.check(f"echo 1 > {parameter}")
         owner, _ = self.start(self.config(extra=[
             "-device", f"vfio-pci,host={NIC},vf-token={TOKEN},bus=hotplug0"]), ".owner", paused=True)
         function, = self.virtual_functions(1)
@@ -228,7 +233,11 @@ class Limits(vfiocase.VfioCase):
         """A user who may not open the group, and whose limit is less than the guest's memory."""
         group = self.group(NVME)
         self.bind(NVME)
-        self.place.check("echo 'nobody:x:65534:65534::/:/bin/sh' > /etc/passwd; "
+        mode = self.place.check("stat -c %a /dev/kvm")
+        self.put_back(f"chmod {mode} /dev/kvm; rm -f {LIMITED} /etc/passwd; "
+                      "[ ! -e /etc/passwd.before ] || mv /etc/passwd.before /etc/passwd")
+        self.place.check("[ ! -e /etc/passwd ] || mv /etc/passwd /etc/passwd.before; "
+                         "echo 'nobody:x:65534:65534::/:/bin/sh' > /etc/passwd; "
                          "chmod 666 /dev/kvm")
         self.place.script(f"cat > {LIMITED} <<'end'\n#!/bin/sh\nulimit -l 8192\n"
                           "chmod 755 /tmp/lab.*\n"

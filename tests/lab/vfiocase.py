@@ -54,6 +54,10 @@ class VfioCase(labcase.LabCase):
                 if self.driver(address) not in DRIVERS[:-1]:
                     self.release(address)
 
+    def put_back(self, command):
+        """COMMAND puts back on the host what the test changes; it is run at the end of the test."""
+        self.addCleanup(lambda: self.place.alive() and self.place.check(command))
+
     def config(self, kernel=assets.DEFAULT_KERNEL, firmware=assets.DEFAULT_FIRMWARE, **changes):
         """A Config of a guest with KVM and empty ports; CHANGES are fields of Config."""
         fields = {"machine": "virt,gic-version=3,pcie-hotplug-ports=4", "smp": "1",
