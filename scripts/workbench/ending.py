@@ -8,7 +8,7 @@ import signal
 def how(status):
     """An exit status as Process has it, in words."""
     if status >= 0:
-        return f"exit status {status}"
+        return f"status {status}"
     try:
         return f"signal {-status} ({signal.Signals(-status).name})"
     except ValueError:

@@ -56,7 +56,7 @@ class Endings(guestcase.GuestCase):
         """It ends where it was not to end; status 0 instead of another is no better."""
         one = self.start_plain()
         one.expect(status=1)
-        with self.assertRaisesRegex(guestcase.GuestError, "exit status 0 and not with exit status 1"):
+        with self.assertRaisesRegex(guestcase.GuestError, "status 0 and not with status 1"):
             one.close()
 
     def test_hangs(self):

@@ -42,7 +42,7 @@ class Start(labcase.LabCase):
         """QEMU with these CHANGES ends at once and says TEXT."""
         with self.assertRaisesRegex(GuestError, re.escape(text) + r"\s") as raised:
             self.start(self.config(**{"smp": "1,maxcpus=4", **changes}))
-        self.assertIn("QEMU ended with exit status 1", str(raised.exception))
+        self.assertIn("QEMU ended with status 1", str(raised.exception))
 
     def check_without(self, text, **changes):
         """QEMU with these CHANGES starts, and then refuses a CPU with TEXT."""
