@@ -62,8 +62,13 @@ def _end(name, force=False):
 class LabCase(guestcase.GuestCase):
     """A test whose guests run with KVM, at self.place."""
 
-    def setUp(self):
+    def run(self, result=None):
+        """Run the test; then its hosts are judged."""
+        # First of all, so that it is done last, whatever setUp() does.
         self.addCleanup(judge_hosts)
+        return super().run(result)
+
+    def setUp(self):
         self.place = LOCAL if native() else host()
 
     def image_tool(self):
