@@ -37,7 +37,10 @@ class Variant:
 
 
 def numa(cpus):
-    """Arguments for two NUMA nodes with half of CPUS CPU ids each, distances included."""
+    """Arguments for two NUMA nodes with half of CPUS CPU ids each, distances included.
+
+    QEMU warns of nodes that share a socket.
+    """
     half = cpus // 2
     return ("-object", "memory-backend-ram,id=ram0,size=128M",
             "-object", "memory-backend-ram,id=ram1,size=128M",
@@ -63,7 +66,7 @@ EQUAL = {
     "no-acpi": Variant("acpi=off"),
     "ras": Variant("gic-version=3,ras=on"),
     "mte": Variant("gic-version=3,mte=on", cpu="max"),
-    "numa": Variant("gic-version=3", "4", numa(4)),
+    "numa": Variant("gic-version=3", "4,sockets=2", numa(4)),
     "clusters-threads": Variant(
         "gic-version=3", "16,sockets=2,clusters=2,cores=2,threads=2"),
     "memory-hotplug": Variant("gic-version=3", memory="256M,slots=2,maxmem=4G"),
@@ -85,7 +88,7 @@ MORE = {
     "more-gicv2": Variant("gic-version=2", "2,maxcpus=4"),
     "more-many": Variant("gic-version=3", "1,maxcpus=256"),
     "more-no-firmware": Variant("gic-version=3", "2,maxcpus=4", firmware=False),
-    "more-numa": Variant("gic-version=3", "2,maxcpus=4", numa(4)),
+    "more-numa": Variant("gic-version=3", "2,maxcpus=4,sockets=2", numa(4)),
     "more-clusters-threads": Variant(
         "gic-version=3", "2,maxcpus=16,sockets=2,clusters=2,cores=2,threads=2"),
     "more-pcihp": Variant("gic-version=3", "2,maxcpus=4", words=(
@@ -95,7 +98,8 @@ MORE = {
 # With room for more CPUs, on the default type, where the feature cannot be or is switched off.
 INACTIVE = {
     "off": Variant("gic-version=3", "2,maxcpus=4", patched_only="cpu-hotplug=off"),
-    "off-numa": Variant("gic-version=3", "2,maxcpus=4", numa(4), patched_only="cpu-hotplug=off"),
+    "off-numa": Variant("gic-version=3", "2,maxcpus=4,sockets=2", numa(4),
+                        patched_only="cpu-hotplug=off"),
     "off-many": Variant("gic-version=3", "1,maxcpus=256", patched_only="cpu-hotplug=off"),
     "off-clusters-threads": Variant(
         "gic-version=3", "2,maxcpus=16,sockets=2,clusters=2,cores=2,threads=2",
