@@ -180,13 +180,17 @@ class Refusals(vfiocase.VfioCase):
         guest.qmp("object-add", {"qom-type": "iommufd", "id": "iommufd0"})
         self.bind(NVME)
         self.assert_works(guest, NVME, iommufd="iommufd0")
+        guest.qmp("object-del", {"id": "iommufd0"})
 
     def test_token(self):
         """A virtual function whose physical function is on vfio-pci needs the token of that."""
+        parameter = "/sys/module/vfio_pci/parameters/enable_sriov"
+        # In this order: the guest must have let the function go before that can be removed, which
+        # in turn takes the parameter.
+        self.put_back(f"echo 0 > {SYSFS}/devices/{NIC}/sriov_numvfs; "
+                      f"echo {self.place.check(f'cat {parameter}')} > {parameter}")
         guest = self.shared()
         self.bind(NIC)
-        parameter = "/sys/module/vfio_pci/parameters/enable_sriov"
-        self.put_back(f"echo {self.place.check(f'cat {parameter}')} > {parameter}")
         self.place.check(f"echo 1 > {parameter}")
         owner, _ = self.start(self.config(extra=[
             "-device", f"vfio-pci,host={NIC},vf-token={TOKEN},bus=hotplug0"]), ".owner", paused=True)
@@ -208,6 +212,11 @@ class Refusals(vfiocase.VfioCase):
             guest, function, f"error getting device from group {self.group(function)}: Invalid "
             f"argument; the device takes no 'vf-token', because its physical function {NIC} is not "
             "on vfio-pci", **{"vf-token": TOKEN})
+        self.bind(NVME)
+        self.assert_refused(
+            guest, NVME, f"error getting device from group {self.group(NVME)}: Invalid argument; "
+            "the device takes no 'vf-token', because it neither is a virtual function nor can have "
+            "any", **{"vf-token": TOKEN})
         self.assert_works(guest, function)
 
     def test_no_port(self):
