@@ -92,16 +92,20 @@ class DirtyRing(migrationcases.Moving, HotplugCase):
     def test_rates(self):
         """Each CPU has its own rate, wherever its slot is."""
         guest, cpus = self.boot_with_holes()
-        for _ in range(2):
+
+        def rates():
             guest.qmp("calc-dirty-rate", {"calc-time": 1, "mode": "dirty-ring"})
             guest.wait_for(lambda: guest.qmp("query-dirty-rate")["status"] == "measured",
                            "dirty rate", 60)
-            rates = {entry["id"]: entry["dirty-rate"]
+            found = {entry["id"]: entry["dirty-rate"]
                      for entry in guest.qmp("query-dirty-rate")["vcpu-dirty-rate"]}
-            self.assertLessEqual({0, 5}, set(rates))
-            self.assertGreater(rates[5], 0)
-            self.assertEqual({rates[number] for number in rates if number not in cpus.taken()},
-                             {0}, rates)
+            self.assertLessEqual({0, 5}, set(found))
+            self.assertEqual({found[number] for number in found if number not in cpus.taken()},
+                             {0}, found)
+            # In whole megabytes a second, which a slow host may not reach each time.
+            return found[5] > 0
+
+        guest.wait_for(rates, "a rate of the CPU that writes", 60)
         guest.check("kill $(cat /tmp/writer)")
         cpus.unplug(5)
         self.assert_cpus(cpus, {0})
