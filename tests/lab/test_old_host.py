@@ -39,7 +39,7 @@ class OldHost(labcase.LabCase):
         with self.assertRaisesRegex(GuestError, re.escape(
                 f"CPU hotplug is not available with 'cpu-hotplug=on': {REASON}") + r"\s") as raised:
             self.start(self.config(machine="virt,gic-version=3,cpu-hotplug=on"))
-        self.assertIn("QEMU ended with exit status 1", str(raised.exception))
+        self.assertRegex(str(raised.exception), "QEMU ended with (exit )?status 1")
 
     def test_goes_on_without(self):
         """By default the guest runs with the CPUs of -smp, and device_add says why not."""
