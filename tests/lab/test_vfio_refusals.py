@@ -40,6 +40,7 @@ class Refusals(vfiocase.VfioCase):
         self.addCleanup(self.hand_back)
         if cls._guest is None:
             cls._guest = vfiocase.Guest(self.config(), f"{cls.__name__}.guest")
+            cls._guest.expect(says=vfiocase.NO_DMABUF)
             self.wait_ready(cls._guest)
         return cls._guest
 

@@ -24,17 +24,40 @@ def settings():
     """The Config of a host with these devices."""
     config = lab.config()
     config.extra += [
+        # QEMU warns of a card that is connected to nothing.
+        *(word for number in range(3) for word in (
+            "-netdev", f"user,id=quiet{number},restrict=on")),
         "-device", "pcie-root-port,id=rp3,chassis=3",
-        "-device", "e1000e,bus=rp3,addr=0.0,multifunction=on,romfile=",
-        "-device", "e1000e,bus=rp3,addr=0.1,romfile=",
+        "-device", "e1000e,bus=rp3,addr=0.0,multifunction=on,romfile=,netdev=quiet0",
+        "-device", "e1000e,bus=rp3,addr=0.1,romfile=,netdev=quiet1",
         "-device", "pxb-pcie,id=bypass,bus_nr=64,bypass_iommu=on",
         "-device", "pcie-root-port,id=rp4,bus=bypass,chassis=4",
-        "-device", "e1000e,bus=rp4,romfile="]
+        "-device", "e1000e,bus=rp4,romfile=,netdev=quiet2"]
     return config
 
 
+# When a guest gets a device on a kernel without VFIO_DEVICE_FEATURE_DMA_BUF
+NO_DMABUF = "warning: VFIO dma-buf not supported in kernel"
+
+# What a test may change, apart from processes: drivers, functions, nodes, limits, users, modules.
+STATE = f"""
+for a in {' '.join((NIC, NVME, *SHARED, BYPASSED))}; do
+    d={SYSFS}/devices/$a
+    echo $a: $(basename $(readlink $d/driver) 2> /dev/null) $(cat $d/driver_override)
+done
+cat {SYSFS}/devices/{NIC}/sriov_numvfs {SYSFS}/devices/{NIC}/sriov_drivers_autoprobe
+find /dev/vfio /dev/away | sort
+grep . /sys/module/vfio*/parameters/* | sort
+ls /sys/module | grep -E 'vfio|nvme|igb|e1000e' | sort
+stat -c '%n %a %u %g' /dev/kvm /dev/vfio/vfio
+cat /etc/passwd
+"""
+
+
 class VfioCase(labcase.LabCase):
-    """A test whose guests run on such a host. Each test finds all devices with the host."""
+    """A test whose guests run on such a host. Each test finds all devices with the host, and must
+    leave the host as it found it, also if it fails.
+    """
 
     drivers = ("igbvf", "nvme")     # of the guests
 
@@ -44,15 +67,24 @@ class VfioCase(labcase.LabCase):
                           "emulated host (LAB_NATIVE=0) has some")
         self.place = labcase.host("vfio", settings)
         self.place.check(f"modprobe -a {' '.join(MODULES)}")
-        self.addCleanup(self.take_back)
+        self.addCleanup(self.take_back, self.state())
 
-    def take_back(self):
-        """Give all devices back to the drivers that they have when the host starts."""
+    def state(self):
+        """What the tests may change of the host, as text."""
+        return self.place.script(STATE)[1]
+
+    def take_back(self, state):
+        """Give all devices back to the drivers that they have when the host starts.
+
+        Fails if the host is in another STATE then.
+        """
         if self.place.alive():
-            self.place.check(f"echo 0 > {SYSFS}/devices/{NIC}/sriov_numvfs")
+            self.place.check(f"echo 0 > {SYSFS}/devices/{NIC}/sriov_numvfs; "
+                             f"echo 1 > {SYSFS}/devices/{NIC}/sriov_drivers_autoprobe")
             for address in (NIC, NVME, *SHARED, BYPASSED):
                 if self.driver(address) not in DRIVERS[:-1]:
                     self.release(address)
+            self.assertEqual(self.state(), state)
 
     def put_back(self, command):
         """COMMAND puts back on the host what the test changes; it is run at the end of the test."""
@@ -111,6 +143,11 @@ class VfioCase(labcase.LabCase):
                          f"&& exit; sleep 0.1; done; echo \"$({command})\"; exit 1)", 60)
 
     # --- guests --------------------------------------------------------------------------------
+
+    def start(self, *arguments, **options):
+        guest, cpus = super().start(*arguments, **options)
+        guest.expect(says=NO_DMABUF)
+        return guest, cpus
 
     def boot_guest(self, *devices, suffix="", **changes):
         """Boot a guest with the option strings DEVICES for -device; returns it."""
