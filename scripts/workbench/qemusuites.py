@@ -32,6 +32,23 @@ _TABLES = Path("tests/data/acpi/aarch64/virt")
 _RAM = range(0x40000000, 0xc0000000)    # where virt's firmware can have put anything below 4 GiB
 
 
+# Of a shell script: its arguments, but for "-accel kvm".
+_WITHOUT_KVM = """\
+left=$#
+while [ $left -gt 0 ]; do
+    word=$1
+    shift
+    left=$((left - 1))
+    if [ "$word" = -accel ] && [ "$1" = kvm ]; then
+        shift
+        left=$((left - 1))
+    else
+        set -- "$@" "$word"
+    fi
+done
+"""
+
+
 @dataclass(frozen=True)
 class Result:
     """How a test ended: status OK, SKIP, FAIL, ERROR or TIMEOUT in Meson's words.
@@ -68,9 +85,11 @@ class Workplace:
 
     FOLDER is made anew. SOURCE is the QEMU source that the tests belong to, CODE and VARS are
     the two flash images for Arm, or None. BLOBS are other files: {name in pc-bios: path}.
+    WITHOUT_KVM takes "-accel kvm" from QEMU's options: tables of a PC differ where KVM has no SMM.
     """
 
-    def __init__(self, folder, source, binary, code=None, vars=None, blobs=None):
+    def __init__(self, folder, source, binary, code=None, vars=None, blobs=None,
+                 without_kvm=False):
         self.folder = Path(folder)
         self.source = Path(source)
         self.binary = Path(binary)
@@ -93,7 +112,8 @@ class Workplace:
                 (roms / name).write_bytes(bytes(size))
         self.wrapper = self.folder / self.binary.name
         # exec keeps the process id, which libqtest kills in the end.
-        self.wrapper.write_text(f"#!/bin/sh\nexec {shlex.quote(str(self.binary))} "
+        self.wrapper.write_text("#!/bin/sh\n" + (_WITHOUT_KVM if without_kvm else "")
+                                + f"exec {shlex.quote(str(self.binary))} "
                                 f"-L {shlex.quote(str(roms))} \"$@\"\n")
         self.wrapper.chmod(0o755)
         for name in ("qemu-img", "storage-daemon"):
