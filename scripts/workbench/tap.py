@@ -37,6 +37,14 @@ class _Result(pycotap.TAPTestResult):
         self.print_raw(f"{result} {self._lines} {test.id()}"
                        + (f" # {directive}" if directive else "") + "\n")
 
+    def addSubTest(self, test, subtest, err):
+        """A failed part of a test is a line; pycotap prints none, so the failure would be lost."""
+        super().addSubTest(test, subtest, err)
+        if err:
+            kind = self.failures if issubclass(err[0], test.failureException) else self.errors
+            self.message.write(kind[-1][1] + "\n")
+            self.not_ok(subtest)
+
     def printErrors(self):
         """The end of the output."""
         for left in process.running():

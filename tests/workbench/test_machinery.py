@@ -9,6 +9,7 @@ import fnmatch
 import io
 import os
 import subprocess
+import sys
 import tempfile
 import time
 import unittest
@@ -16,7 +17,7 @@ from pathlib import Path
 from unittest import mock
 
 import fake
-from workbench import host, leftovers, report, skips, testlist, testrun
+from workbench import host, leftovers, paths, report, skips, testlist, testrun
 
 
 class Report(unittest.TestCase):
@@ -150,6 +151,23 @@ class Counting(unittest.TestCase):
         self.assertEqual(self.outcomes("FAIL", self.TAP), [
             ("one", "pass", ""), ("two", "fail", ""), ("three", "skip", "no kernel"),
             ("four", "pass", "")])
+
+    def test_part(self):
+        """A failed subTest() is a failure, with its parameters; the others are not lost by it."""
+        program = ("import sys, unittest\n"
+                   f"sys.path.insert(0, {str(paths.SCRIPTS)!r})\n"
+                   "from workbench import tap\n"
+                   "class T(unittest.TestCase):\n"
+                   "    def test_a(self):\n"
+                   "        for n in (1, 2, 3):\n"
+                   "            with self.subTest(n=n):\n"
+                   "                self.assertEqual(n, 1)\n"
+                   "tap.main()\n")
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+        self.assertNotEqual(done.returncode, 0)
+        outcomes = self.outcomes("FAIL", done.stdout)
+        self.assertEqual([outcome[1] for outcome in outcomes], ["fail", "fail"])
+        self.assertIn("n=3", outcomes[1][0])
 
     def test_broken_off(self):
         """A test that hung, or died after good cases, is a failure."""
