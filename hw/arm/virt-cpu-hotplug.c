@@ -113,6 +113,7 @@ void virt_cpu_hotplug_init(VirtMachineState *vms, bool firmware_loaded)
 {
     vms->cpu_hotplug_blocker = virt_cpu_hotplug_find_blocker(vms,
                                                              firmware_loaded);
+    virt_cpu_hotplug_vmstate_register(vms);
     if (vms->cpu_hotplug_blocker) {
         if (vms->cpu_hotplug == ON_OFF_AUTO_ON) {
             error_report("CPU hotplug is not available with 'cpu-hotplug=on': "
@@ -121,10 +122,16 @@ void virt_cpu_hotplug_init(VirtMachineState *vms, bool firmware_loaded)
         }
         return;
     }
+    vms->cpu_hotplug_active = true;
 
     virt_cpu_slots_vmstate_register(vms);
 
-    /* Older versions have it, too, if told to. */
+    /*
+     * Older versions have it, too, if told to. It is not taken away from a
+     * newer one whose machine cannot have CPU hotplug: management software asks
+     * query-machines once, and does not start a machine that then refuses to
+     * list its slots.
+     */
     MACHINE_GET_CLASS(vms)->has_hotpluggable_cpus = true;
 
     /* A choice that is ours, and that would otherwise depend on maxcpus. */
@@ -190,8 +197,9 @@ static bool virt_cpu_hotplug_check(VirtMachineState *vms, Error **errp)
     return true;
 }
 
-bool virt_cpu_hotplug_pre_plug(VirtMachineState *vms, DeviceState *dev,
-                               Error **errp)
+/* Check whether a CPU of the user may be added, before it gets a slot. */
+static bool virt_cpu_check_plug(VirtMachineState *vms, DeviceState *dev,
+                                Error **errp)
 {
     const char *cpu_type = MACHINE(vms)->cpu_type;
     const char *type = object_get_typename(OBJECT(dev));
@@ -207,17 +215,30 @@ bool virt_cpu_hotplug_pre_plug(VirtMachineState *vms, DeviceState *dev,
     return virt_cpu_check_features(cpu_type, OBJECT(dev), errp);
 }
 
-void virt_cpu_hotplug_configure(VirtMachineState *vms, ARMCPU *cpu)
+void virt_cpu_hotplug_pre_plug(VirtMachineState *vms, DeviceState *dev,
+                               Error **errp)
 {
+    ERRP_GUARD();
+    ARMCPU *cpu = ARM_CPU(dev);
+
+    if (!virt_cpu_check_plug(vms, dev, errp)) {
+        return;
+    }
+    virt_cpu_pre_plug(vms, dev, errp);
+    if (*errp) {
+        return;
+    }
+    /* What the CPUs of -smp get by arm_load_kernel() */
     cpu->psci_conduit = vms->bootinfo.psci_conduit;
     CPU(cpu)->start_powered_off = true;
 }
 
-void virt_cpu_hotplug_plug(VirtMachineState *vms, ARMCPU *cpu, Error **errp)
+void virt_cpu_hotplug_plug(VirtMachineState *vms, DeviceState *dev,
+                           Error **errp)
 {
     ERRP_GUARD();
+    ARMCPU *cpu = ARM_CPU(dev);
     CPUArchId *slot = virt_cpu_slot(vms, cpu);
-    DeviceState *dev = DEVICE(cpu);
 
     hotplug_handler_plug(HOTPLUG_HANDLER(vms->gic), dev, errp);
     if (*errp) {
@@ -239,11 +260,11 @@ static void virt_cpu_remove(VirtMachineState *vms, ARMCPU *cpu)
     trace_virt_cpu_unplug(index, slot->arch_id);
     hotplug_handler_unplug(HOTPLUG_HANDLER(vms->acpi_dev), dev, &error_abort);
     arm_unregister_cpu_reset(cpu);
+    slot->cpu = NULL;
     /* This lets go of the BQL until the CPU's thread has ended. */
     qdev_unrealize(dev);
     hotplug_handler_unplug(HOTPLUG_HANDLER(vms->gic), dev, &error_abort);
     virt_gic_disconnect_cpu(vms, index);
-    slot->cpu = NULL;
 }
 
 /* Whether there is a guest, running or stopped, that may know of its CPUs. */
@@ -266,7 +287,7 @@ void virt_cpu_unplug_request(VirtMachineState *vms, DeviceState *dev,
                    "others that query-hotpluggable-cpus lists with qom-path");
         return;
     }
-    if (CPU(cpu)->unplug) {
+    if (CPU(cpu)->ejected) {
         error_setg(errp, "CPU %s is being removed already",
                    dev->canonical_path);
         return;

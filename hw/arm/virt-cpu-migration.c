@@ -92,3 +92,62 @@ void virt_cpu_slots_vmstate_register(VirtMachineState *vms)
     vms->cpu_slots_state.vms = vms;
     vmstate_register(NULL, 0, &vmstate_virt_cpu_slots, &vms->cpu_slots_state);
 }
+
+/* The stream of a machine version that is released stays what it was. */
+static bool virt_cpu_hotplug_state_needed(void *opaque)
+{
+    VirtMachineState *vms = opaque;
+
+    return virt_cpu_hotplug_active(vms) ||
+           !VIRT_MACHINE_GET_CLASS(vms)->no_cpu_hotplug;
+}
+
+static bool virt_cpu_hotplug_pre_save(void *opaque, Error **errp)
+{
+    VirtMachineState *vms = opaque;
+
+    vms->cpu_hotplug_migrated = virt_cpu_hotplug_active(vms);
+    return true;
+}
+
+static bool virt_cpu_hotplug_post_load(void *opaque, int version_id,
+                                       Error **errp)
+{
+    VirtMachineState *vms = opaque;
+
+    if (vms->cpu_hotplug_migrated == virt_cpu_hotplug_active(vms)) {
+        return true;
+    }
+    if (vms->cpu_hotplug_migrated) {
+        error_setg(errp, "The source has CPU hotplug, and this machine does "
+                   "not: %s", vms->cpu_hotplug_blocker);
+    } else {
+        error_setg(errp, "This machine has CPU hotplug, and the source does "
+                   "not; start this machine with 'cpu-hotplug=off'");
+    }
+    return false;
+}
+
+/*
+ * Whether there is CPU hotplug may be a matter of the host, and what follows
+ * from it is all over the machine: be the first thing to be loaded.
+ */
+static const VMStateDescription vmstate_virt_cpu_hotplug = {
+    .name = "virt/cpu-hotplug",
+    .version_id = 1,
+    .minimum_version_id = 1,
+    .early_setup = true,
+    .priority = MIG_PRI_GICV3,
+    .needed = virt_cpu_hotplug_state_needed,
+    .pre_save_errp = virt_cpu_hotplug_pre_save,
+    .post_load_errp = virt_cpu_hotplug_post_load,
+    .fields = (const VMStateField[]) {
+        VMSTATE_BOOL(cpu_hotplug_migrated, VirtMachineState),
+        VMSTATE_END_OF_LIST()
+    }
+};
+
+void virt_cpu_hotplug_vmstate_register(VirtMachineState *vms)
+{
+    vmstate_register(NULL, 0, &vmstate_virt_cpu_hotplug, vms);
+}

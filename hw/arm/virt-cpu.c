@@ -123,39 +123,46 @@ static bool virt_cpu_configure(VirtMachineState *vms, Object *cpuobj,
     return !vms->mte || virt_cpu_enable_mte(vms, cpuobj, errp);
 }
 
-/* The slot that @cpu names by its ids, which must be free. */
+/*
+ * The slot that @cpu names by its ids, which must be free. An id that can have
+ * one value only may be left out; many clients do not know of clusters.
+ */
 static CPUArchId *virt_cpu_find_free_slot(MachineState *ms, ARMCPU *cpu,
                                           Error **errp)
 {
     const struct {
         const char *name;
-        int32_t id;
+        int32_t *id;
         unsigned count;
     } levels[] = {
-        { "socket-id", cpu->socket_id, ms->smp.sockets },
-        { "cluster-id", cpu->cluster_id, ms->smp.clusters },
-        { "core-id", cpu->core_id, ms->smp.cores },
-        { "thread-id", cpu->thread_id, ms->smp.threads },
+        { "socket-id", &cpu->socket_id, ms->smp.sockets },
+        { "cluster-id", &cpu->cluster_id, ms->smp.clusters },
+        { "core-id", &cpu->core_id, ms->smp.cores },
+        { "thread-id", &cpu->thread_id, ms->smp.threads },
     };
     unsigned index = 0;
     CPUArchId *slot;
 
     for (int i = 0; i < ARRAY_SIZE(levels); i++) {
-        if (levels[i].id == -1) {
+        int32_t *id = levels[i].id;
+
+        if (*id == -1 && levels[i].count == 1) {
+            *id = 0;
+        }
+        if (*id == -1) {
             error_setg(errp, "CPU property '%s' is not set, and without it "
                        "the CPU's slot is not known; query-hotpluggable-cpus "
                        "lists the properties of each slot", levels[i].name);
             return NULL;
         }
-        if (levels[i].id < 0 || levels[i].id >= levels[i].count) {
+        if (*id < 0 || *id >= levels[i].count) {
             error_setg(errp, "CPU property '%s' is %" PRId32 ", but this "
                        "machine has slots with 0 to %u only; "
                        "query-hotpluggable-cpus lists the properties of each "
-                       "slot", levels[i].name, levels[i].id,
-                       levels[i].count - 1);
+                       "slot", levels[i].name, *id, levels[i].count - 1);
             return NULL;
         }
-        index = index * levels[i].count + levels[i].id;
+        index = index * levels[i].count + *id;
     }
 
     slot = &ms->possible_cpus->cpus[index];
@@ -182,13 +189,8 @@ void virt_cpu_pre_plug(VirtMachineState *vms, DeviceState *dev, Error **errp)
     ERRP_GUARD();
     MachineState *ms = MACHINE(vms);
     ARMCPU *cpu = ARM_CPU(dev);
-    const bool users = phase_check(PHASE_MACHINE_INITIALIZED);
-    CPUArchId *slot;
+    CPUArchId *slot = virt_cpu_find_free_slot(ms, cpu, errp);
 
-    if (users && !virt_cpu_hotplug_pre_plug(vms, dev, errp)) {
-        return;
-    }
-    slot = virt_cpu_find_free_slot(ms, cpu, errp);
     if (!slot) {
         return;
     }
@@ -209,20 +211,11 @@ void virt_cpu_pre_plug(VirtMachineState *vms, DeviceState *dev, Error **errp)
             cpu->core_count = ms->smp.max_cpus;
         }
     }
-    if (users) {
-        virt_cpu_hotplug_configure(vms, cpu);
-    }
 }
 
 void virt_cpu_plug(VirtMachineState *vms, DeviceState *dev, Error **errp)
 {
-    ARMCPU *cpu = ARM_CPU(dev);
-
-    if (phase_check(PHASE_MACHINE_INITIALIZED)) {
-        virt_cpu_hotplug_plug(vms, cpu, errp);
-    } else {
-        virt_cpu_slot(vms, cpu)->cpu = CPU(dev);
-    }
+    virt_cpu_slot(vms, ARM_CPU(dev))->cpu = CPU(dev);
 }
 
 void virt_create_cpus(VirtMachineState *vms)
@@ -241,9 +234,6 @@ void virt_create_cpus(VirtMachineState *vms)
         cpu->thread_id = props->thread_id;
         qdev_realize(DEVICE(cpu), NULL, &error_fatal);
         object_unref(OBJECT(cpu));
-    }
-    if (kvm_enabled() && virt_cpu_hotplug_active(vms)) {
-        virt_cpu_hotplug_kvm_create_vcpus(vms);
     }
 }
 

@@ -10,6 +10,9 @@
 #include "hw/arm/virt.h"
 #include "target/arm/cpu-qom.h"
 
+/* Number of external interrupt lines to configure the GIC with */
+#define NUM_IRQS 256
+
 /**
  * virt_create_cpus: Create the CPUs of -smp
  *
@@ -27,11 +30,12 @@ CPUArchId *virt_cpu_slot(VirtMachineState *vms, ARMCPU *cpu);
 /**
  * virt_cpu_pre_plug, virt_cpu_plug: Put a CPU into its slot
  *
- * The methods of the machine's HotplugHandler interface for CPUs: those that
- * the machine creates itself, and those of the user. A CPU names its slot by
- * socket-id, cluster-id, core-id and thread-id. Errors are set if one of
- * them is missing or not one of the machine's, if the slot is taken, and if
- * the CPU cannot be what the machine needs.
+ * The methods of the machine's HotplugHandler interface for the CPUs that the
+ * machine creates itself. A CPU names its slot by socket-id, cluster-id,
+ * core-id and thread-id, and may leave out those of levels with a single
+ * element. Errors are set if another one is missing, or one is not of the
+ * machine's, if the slot is taken, and if the CPU cannot be what the machine
+ * needs.
  */
 void virt_cpu_pre_plug(VirtMachineState *vms, DeviceState *dev, Error **errp);
 void virt_cpu_plug(VirtMachineState *vms, DeviceState *dev, Error **errp);
@@ -40,32 +44,25 @@ void virt_cpu_plug(VirtMachineState *vms, DeviceState *dev, Error **errp);
  * virt_cpu_hotplug_init: Decide whether there is going to be CPU hotplug
  * @firmware_loaded: whether the guest starts with firmware
  *
- * Sets VirtMachineState::cpu_hotplug_blocker, and the GIC version if it is not
- * set and CPU hotplug needs one. Exits with a message if CPU hotplug is asked
- * for and cannot be had.
+ * Sets VirtMachineState::cpu_hotplug_active or cpu_hotplug_blocker, and the GIC
+ * version if it is not set and CPU hotplug needs one. Exits with a message if
+ * CPU hotplug is asked for and cannot be had.
  */
 void virt_cpu_hotplug_init(VirtMachineState *vms, bool firmware_loaded);
 
 /**
- * virt_cpu_hotplug_pre_plug: Check whether a user's CPU may be added
+ * virt_cpu_hotplug_pre_plug, virt_cpu_hotplug_plug: Add a CPU of the user
  *
- * Sets an error if there is no CPU hotplug, and if the CPU is of another type
- * or has other features than those of -smp and -cpu.
+ * The methods of the machine's HotplugHandler interface for CPUs of -device and
+ * device_add, in place of virt_cpu_pre_plug() and virt_cpu_plug(). They do what
+ * these do, connect the CPU with the GIC, and tell the guest. Errors are also
+ * set if there is no CPU hotplug, if the CPU is of another type or has other
+ * features than those of -smp and -cpu, and if the GIC does not go with it.
  */
-bool virt_cpu_hotplug_pre_plug(VirtMachineState *vms, DeviceState *dev,
+void virt_cpu_hotplug_pre_plug(VirtMachineState *vms, DeviceState *dev,
                                Error **errp);
-
-/**
- * virt_cpu_hotplug_configure: What the CPUs of -smp get by arm_load_kernel()
- */
-void virt_cpu_hotplug_configure(VirtMachineState *vms, ARMCPU *cpu);
-
-/**
- * virt_cpu_hotplug_plug: Connect a user's CPU and tell the guest
- *
- * Sets an error if the GIC does not go with the CPU.
- */
-void virt_cpu_hotplug_plug(VirtMachineState *vms, ARMCPU *cpu, Error **errp);
+void virt_cpu_hotplug_plug(VirtMachineState *vms, DeviceState *dev,
+                           Error **errp);
 
 /**
  * virt_cpu_unplug_request: Ask the guest to give back a CPU
@@ -124,6 +121,14 @@ void virt_cpu_hotplug_kvm_init_vcpus(VirtMachineState *vms, bool pmu,
  * registered here.
  */
 void virt_cpu_slots_vmstate_register(VirtMachineState *vms);
+
+/**
+ * virt_cpu_hotplug_vmstate_register: Have migration compare whether there is
+ * CPU hotplug
+ *
+ * Whoever loads the stream needs this to be registered, too, if there is none.
+ */
+void virt_cpu_hotplug_vmstate_register(VirtMachineState *vms);
 
 /**
  * virt_gic_set_cpu_slots: Tell a GICv3 or GICv4 of the CPUs that may come

@@ -9,53 +9,123 @@
 
 #include "hw/arm/virt.h"
 
+/*
+ * virt-pcie-layout.c: numbers
+ */
+
+/* Of 256 bus numbers, the root bus has one. */
+#define VIRT_PCIE_MAX_PORTS 255
+
+/* What does not allow more root ports */
+typedef enum VirtPCIeBound {
+    VIRT_PCIE_BOUND_ASKED,      /* max-pcie-root-ports */
+    VIRT_PCIE_BOUND_BUSES,      /* bus numbers */
+    VIRT_PCIE_BOUND_MMIO,       /* 32-bit memory space */
+    VIRT_PCIE_BOUND_MSI,        /* message signalled interrupts */
+} VirtPCIeBound;
+
+typedef struct VirtPCIeLimit {
+    unsigned ports;
+    VirtPCIeBound bound;
+} VirtPCIeLimit;
+
 /**
- * virt_pcie_ports_add_properties: what a user sets and reads
+ * virt_pcie_prefers_gicv3: Returns: whether there are to be more ports than
+ * the message signalled interrupts of a GICv2 are good for
+ * @vms: the machine, with its properties
+ */
+bool virt_pcie_prefers_gicv3(const VirtMachineState *vms);
+
+/**
+ * virt_pcie_num_buses: Returns: how many bus numbers the guest can use
+ * @vms: the machine, with its memory map
+ */
+unsigned virt_pcie_num_buses(const VirtMachineState *vms);
+
+/**
+ * virt_pcie_mmio_size: Returns: the size of the 32-bit memory space if there
+ * are bus numbers for that many ports
+ * @vms: the machine, with its memory map
+ * @ports: how many root ports
+ */
+hwaddr virt_pcie_mmio_size(const VirtMachineState *vms, unsigned ports);
+
+/**
+ * virt_pcie_greatest_limit: Returns: the greatest 'max-pcie-root-ports' that a
+ * machine with this GIC and memory map can have
+ * @vms: the machine, with its memory map and its MSI controller
+ */
+VirtPCIeLimit virt_pcie_greatest_limit(const VirtMachineState *vms);
+
+/**
+ * virt_pcie_limit: Returns: how many root ports the machine can serve
+ * @vms: the machine, after virt_pcie_fit_ecam()
+ */
+VirtPCIeLimit virt_pcie_limit(const VirtMachineState *vms);
+
+/**
+ * virt_pcie_fit_ecam: have bus numbers for that many ports
+ * @vms: the machine, before it has a PCIe host bridge
+ * @ports: how many root ports, not more than virt_pcie_greatest_limit()
+ */
+void virt_pcie_fit_ecam(VirtMachineState *vms, unsigned ports);
+
+/*
+ * virt-pcie-buses.c: what is there
+ */
+
+/**
+ * virt_pcie_count_ports: Returns: how many root ports there are on a root bus
+ * and those of its pxb. Counted anew each time, so that nothing can get out of
+ * step.
+ * @root: root bus of the machine
+ */
+unsigned virt_pcie_count_ports(PCIBus *root);
+
+/* A root bus that has fewer numbers than it needs for itself and its bridges */
+typedef struct VirtPCIeShortage {
+    PCIBus *bus;
+    PCIBus *next;       /* root bus that has the numbers that follow, or NULL */
+    uint64_t behind;    /* how many numbers the bridges need */
+    unsigned has;       /* how many there are, for the root bus as well */
+} VirtPCIeShortage;
+
+/**
+ * virt_pcie_find_shortage: see whether there are bus numbers for all bridges
+ * @root: root bus of the machine
+ * @total: how many bus numbers there are
+ * @coming: a bridge that is about to be plugged, or NULL
+ * @shortage: the first root bus that has too few, if that is returned
+ *
+ * Returns: whether a root bus has too few
+ */
+bool virt_pcie_find_shortage(PCIBus *root, unsigned total, PCIDevice *coming,
+                             VirtPCIeShortage *shortage);
+
+/*
+ * virt-pcie-ports.c: what the machine does, and what users set and are told
+ */
+
+/**
+ * virt_pcie_add_properties: what a user sets and reads
  * @oc: class of the machine
  */
-void virt_pcie_ports_add_properties(ObjectClass *oc);
+void virt_pcie_add_properties(ObjectClass *oc);
 
 /**
- * virt_pcie_ports_choose_gic: leave the choice of a GIC open to better ones if
- * there are to be more ports than the default one can serve
- * @vms: the machine, before its GIC is chosen
- */
-void virt_pcie_ports_choose_gic(VirtMachineState *vms);
-
-/**
- * virt_pcie_ports_init: have the memory map serve the ports that are asked for
+ * virt_pcie_init: have the machine serve the ports that are asked for
  * @vms: the machine, before it has a PCIe host bridge and after it is known
  *       whether there is a high ECAM, and what takes its MSIs
  *
  * Exits with a message if the machine cannot have that many.
  */
-void virt_pcie_ports_init(VirtMachineState *vms);
+void virt_pcie_init(VirtMachineState *vms);
 
 /**
- * virt_pcie_hotplug_ports_create: make the ports of 'pcie-hotplug-ports'
+ * virt_pcie_create_hotplug_ports: make the ports of 'pcie-hotplug-ports'
  * @vms: the machine, with its PCIe host bridge and its hotplug handler
  */
-void virt_pcie_hotplug_ports_create(VirtMachineState *vms);
-
-/**
- * virt_pcie_num_buses: Returns: how many bus numbers the guest can use
- * @vms: the machine, after virt_pcie_ports_init()
- */
-unsigned virt_pcie_num_buses(const VirtMachineState *vms);
-
-/**
- * virt_pcie_possible_ports: Returns: the greatest 'max-pcie-root-ports' that
- * the machine could have
- * @vms: the machine, with its memory map
- */
-unsigned virt_pcie_possible_ports(const VirtMachineState *vms);
-
-/**
- * virt_pcie_num_buses_cause: Returns: why there are not 256 bus numbers, in
- * words that can stand after "because of"; NULL if there are
- * @vms: the machine, after virt_pcie_ports_init()
- */
-const char *virt_pcie_num_buses_cause(const VirtMachineState *vms);
+void virt_pcie_create_hotplug_ports(VirtMachineState *vms);
 
 /**
  * virt_pcie_check: once all devices are there, see whether they fit
@@ -67,25 +137,17 @@ const char *virt_pcie_num_buses_cause(const VirtMachineState *vms);
  */
 void virt_pcie_check(VirtMachineState *vms);
 
-/**
- * virt_pcie_buses_check: whether there are bus numbers for all bridges
- * @vms: the machine, with all its devices
- * @coming: a bridge that is about to join them, or NULL
- * @errp: set if not, with the name of the first root bus that does not fit
- */
-bool virt_pcie_buses_check(VirtMachineState *vms, PCIDevice *coming,
-                           Error **errp);
-
 /*
- * Hotplug of PCIe root ports. Each does its part and hands on to the hotplug
- * handler of the bus, if there is one.
+ * Plug and unplug of PCI bridges. Each does its part and hands on to the
+ * hotplug handler of the bus, if there is one.
  *
- * Pre-plug sets an error if the port is more than 'max-pcie-root-ports' allows.
+ * Pre-plug sets an error if 'max-pcie-root-ports' is set and the bridge is a
+ * root port more than that, or is hotplugged and would get no bus number.
  */
-void virt_pcie_port_pre_plug(VirtMachineState *vms, DeviceState *dev,
-                             Error **errp);
-void virt_pcie_port_plug(DeviceState *dev, Error **errp);
-void virt_pcie_port_unplug_request(DeviceState *dev, Error **errp);
-void virt_pcie_port_unplug(DeviceState *dev, Error **errp);
+void virt_pcie_bridge_pre_plug(VirtMachineState *vms, DeviceState *dev,
+                               Error **errp);
+void virt_pcie_bridge_plug(DeviceState *dev, Error **errp);
+void virt_pcie_bridge_unplug_request(DeviceState *dev, Error **errp);
+void virt_pcie_bridge_unplug(DeviceState *dev, Error **errp);
 
 #endif

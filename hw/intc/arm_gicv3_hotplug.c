@@ -35,6 +35,11 @@ static void gicv3_cpu_plug(HotplugHandler *handler, DeviceState *dev,
     CPUState *cpu = CPU(dev);
     GICv3CPUState *cs = gicv3_cpu_slot(s, cpu);
 
+    if (!c->cpu_plug) {
+        error_setg(errp, "%s does not support CPUs that come later",
+                   object_get_typename(OBJECT(s)));
+        return;
+    }
     if (!cs || cs->cpu) {
         error_setg(errp, "The GIC has no free redistributor for a CPU with "
                    "MPIDR affinity 0x%" PRIx64, cpu->cc->get_arch_id(cpu));
@@ -44,7 +49,7 @@ static void gicv3_cpu_plug(HotplugHandler *handler, DeviceState *dev,
     gicv3_init_ppis(s, cs - s->cpu + 1);
     cs->cpu = cpu;
     gicv3_set_gicv3state(cpu, cs);
-    if (c->cpu_plug && !c->cpu_plug(cs, errp)) {
+    if (!c->cpu_plug(cs, errp)) {
         gicv3_set_gicv3state(cpu, NULL);
         cs->cpu = NULL;
         return;

@@ -141,11 +141,12 @@ static unsigned topology_max_cpus(const Topology *t)
 
 static QTestState *machine_start(const Topology *t, const char *more)
 {
-    return qtest_initf("-nodefaults -machine virt%s -cpu cortex-a57 -m 256M "
-                       EMPTY_FIRMWARE " -smp %u,maxcpus=%u,sockets=%u,"
-                       "clusters=%u,cores=%u,threads=%u %s %s", t->machine,
-                       t->cpus, topology_max_cpus(t), t->sockets, t->clusters,
-                       t->cores, t->threads, t->args ?: "", more ?: "");
+    return qtest_initf("-nodefaults -machine virt,cpu-hotplug=auto%s "
+                       "-cpu cortex-a57 -m 256M " EMPTY_FIRMWARE
+                       " -smp %u,maxcpus=%u,sockets=%u,clusters=%u,cores=%u,"
+                       "threads=%u %s %s", t->machine, t->cpus,
+                       topology_max_cpus(t), t->sockets, t->clusters, t->cores,
+                       t->threads, t->args ?: "", more ?: "");
 }
 
 /* The properties that name slot @index, as query-hotpluggable-cpus has them */
@@ -746,17 +747,9 @@ static const Refusal refusals[] = {
         "'thread-id':0}",
         "CPU property 'socket-id'" NOT_SET
     }, {
-        "no-cluster", "{'driver':'" CPU_TYPE "','socket-id':1,'core-id':0,"
-        "'thread-id':0}",
-        "CPU property 'cluster-id'" NOT_SET
-    }, {
         "no-core", "{'driver':'" CPU_TYPE "','socket-id':1,'cluster-id':0,"
         "'thread-id':0}",
         "CPU property 'core-id'" NOT_SET
-    }, {
-        "no-thread", "{'driver':'" CPU_TYPE "','socket-id':1,'cluster-id':0,"
-        "'core-id':0}",
-        "CPU property 'thread-id'" NOT_SET
     }, {
         "socket", "{'driver':'" CPU_TYPE "','socket-id':2,'cluster-id':0,"
         "'core-id':0,'thread-id':0}",
@@ -827,6 +820,68 @@ static void test_plug_refused(void)
         flags_check(qts, t, taken);
     }
     cpu_plug(qts, t, 2, "a");
+    qtest_quit(qts);
+}
+
+/* The topology of -smp 2,maxcpus=8 */
+static const Topology flat = { "flat", 2, 1, 1, 8, 1, "" };
+
+/* An id may be left out where there is only one, and nowhere else. */
+static void test_optional_ids(void)
+{
+    static const char *const ids[] = {
+        "socket-id", "cluster-id", "core-id", "thread-id"
+    };
+    const Topology *all = &topologies[6];
+    bool taken[8] = { true, true, [3] = true, [5] = true, [7] = true };
+    QTestState *qts = machine_start(&flat, "-device " CPU_TYPE ",core-id=7 "
+                                    "-device " CPU_TYPE ",core-id=5,"
+                                    "cluster-id=0");
+
+    qtest_qmp_device_add(qts, CPU_TYPE, "a", "{'core-id': 3}");
+    slots_check(qts, &flat, taken);
+    assert_device_add_refused(qts, "{'driver':'" CPU_TYPE "','core-id':3}",
+                              "CPU slot with socket-id=0,cluster-id=0,"
+                              "core-id=3,thread-id=0 is taken*");
+    assert_device_add_refused(qts, "{'driver':'" CPU_TYPE "'}",
+                              "CPU property 'core-id'" NOT_SET);
+    control_write(qts, 3, CTRL_CLEAR_INSERT);
+    cpu_unplug(qts, 3, "a");
+    /* What some clients send: they do not know of clusters. */
+    qtest_qmp_device_add(qts, CPU_TYPE, "a", "{'socket-id': 0, 'core-id': 3, "
+                         "'thread-id': 0}");
+    slots_check(qts, &flat, taken);
+    qtest_quit(qts);
+
+    g_assert_cmpstr(all->name, ==, "clusters");
+    qts = machine_start(all, NULL);
+    for (unsigned i = 0; i < ARRAY_SIZE(ids); i++) {
+        g_autofree char *pattern = g_strdup_printf("CPU property '%s'" NOT_SET,
+                                                   ids[i]);
+        QDict *args = slot_props(all, topology_max_cpus(all) - 1);
+
+        qdict_del(args, ids[i]);
+        qdict_put_str(args, "driver", CPU_TYPE);
+        assert_error(qtest_qmp(qts, "{'execute': 'device_add', "
+                               "'arguments': %p}", args), pattern);
+    }
+    qtest_quit(qts);
+
+    /* A node for some slots, by core-id alone */
+    qts = machine_start(&flat, "-object memory-backend-ram,id=ram0,size=256M "
+                        "-numa node,nodeid=0,memdev=ram0 -numa node,nodeid=1 "
+                        "-numa cpu,node-id=0,core-id=0 "
+                        "-numa cpu,node-id=0,core-id=1 "
+                        "-numa cpu,node-id=1,core-id=2 "
+                        "-numa cpu,node-id=1,core-id=3 "
+                        "-numa cpu,node-id=1,core-id=4 "
+                        "-numa cpu,node-id=1,core-id=5 "
+                        "-numa cpu,node-id=1,core-id=6 "
+                        "-numa cpu,node-id=1,core-id=7");
+    assert_device_add_refused(qts, "{'driver':'" CPU_TYPE "','core-id':3,"
+                              "'node-id':0}", "*node-id*");
+    qtest_qmp_device_add(qts, CPU_TYPE, "a", "{'core-id': 3, 'node-id': 1}");
+    qtest_qmp_device_add(qts, CPU_TYPE, "b", "{'core-id': 4}");
     qtest_quit(qts);
 }
 
@@ -918,7 +973,8 @@ static const Blocker blockers[] = {
 static void test_blocked(const void *data)
 {
     const Blocker *blocker = data;
-    QTestState *qts = qtest_initf("-nodefaults -machine virt %s",
+    QTestState *qts = qtest_initf("-nodefaults "
+                                  "-machine virt,cpu-hotplug=auto %s",
                                   blocker->args);
 
     assert_device_add_refused(
@@ -934,10 +990,9 @@ static void test_blocked(const void *data)
     qtest_quit(qts);
 }
 
-/* cpu-hotplug=on: the machine does not start, and says what is missing */
-static void test_required(const void *data)
+/* A machine with @args does not start, and says why. */
+static void assert_start_refused(const char *args, const char *pattern)
 {
-    const Blocker *blocker = data;
     g_autofree char *command = NULL, *errors = NULL, *dtb = NULL;
     int fd, status;
 
@@ -946,18 +1001,41 @@ static void test_required(const void *data)
     g_assert_cmpint(fd, >=, 0);
     close(fd);
     command = g_strdup_printf("%s -nodefaults -machine virt %s "
-                              "-machine cpu-hotplug=on,dumpdtb=%s "
-                              "-accel qtest -display none",
-                              qtest_qemu_binary(NULL), blocker->args, dtb);
+                              "-machine dumpdtb=%s -accel qtest -display none",
+                              qtest_qemu_binary(NULL), args, dtb);
     g_assert_true(g_spawn_command_line_sync(command, NULL, &errors, &status,
                                             NULL));
     unlink(dtb);
     g_assert_true(WIFEXITED(status));
     g_assert_cmpint(WEXITSTATUS(status), ==, EXIT_FAILURE);
-    if (!g_pattern_match_simple(blocker->pattern, errors)) {
+    if (!g_pattern_match_simple(pattern, errors)) {
         g_error("QEMU says \"%s\", which does not match \"%s\"", errors,
-                blocker->pattern);
+                pattern);
     }
+}
+
+/* cpu-hotplug=on: the machine does not start, and says what is missing */
+static void test_required(const void *data)
+{
+    const Blocker *blocker = data;
+    g_autofree char *args = g_strdup_printf("%s -machine cpu-hotplug=on",
+                                            blocker->args);
+
+    assert_start_refused(args, blocker->pattern);
+}
+
+/* A GIC whose redistributors and CPUs do not go together */
+static void test_gic_refused(void)
+{
+    assert_start_refused("-machine gic-version=3 -cpu cortex-a57 -smp 2 "
+                         "-global arm-gicv3.first-cpu-index=1",
+                         "*There is no CPU 2 for redistributor 1, and without "
+                         "mp-affinity there must be one*");
+    assert_start_refused(EMPTY_FIRMWARE " -machine cpu-hotplug=on "
+                         "-cpu cortex-a57 -smp 2,maxcpus=4 "
+                         "-global arm-gicv3.first-cpu-index=1",
+                         "*mp-affinity of redistributor 0 is 0x0, but 0x1 of "
+                         "its CPU*");
 }
 
 /* What a hostile guest does to the registers */
@@ -1633,6 +1711,131 @@ static void test_query_machines(void)
     qtest_quit(qts);
 }
 
+/*
+ * Versions that are released do not change by themselves: no registers, no
+ * tables, and a GICv2 for few CPUs, whatever maxcpus.
+ */
+static void test_released(void)
+{
+    const char *args = "-nodefaults -cpu cortex-a57 " EMPTY_FIRMWARE " "
+                       "-smp 2,maxcpus=4,sockets=4,cores=1";
+    QTestState *qts = qtest_initf("-machine virt-11.1 %s", args);
+    uint32_t length;
+    g_autofree uint8_t *madt = acpi_table(qts, "APIC", &length);
+    QDict *resp = qtest_qmp(qts, "{'execute': 'qom-get', 'arguments': "
+                            "{'path': '/machine', 'property': 'gic-version'}}");
+
+    g_assert_cmpstr(qdict_get_str(resp, "return"), ==, "2");
+    qobject_unref(resp);
+    g_assert_cmpuint(madt[8], <, 6);
+    assert_error(qtest_qmp(qts, "{'execute': 'query-hotpluggable-cpus'}"),
+                 "machine does not support hot-plugging CPUs");
+    assert_device_add_refused(qts, "{'driver':'" CPU_TYPE "'," SLOT_2 "}",
+                              "CPU hotplug is not available on this machine: "
+                              "it is off, *by default for this machine "
+                              "version; use 'cpu-hotplug=auto'");
+    g_assert_cmphex(flags_read(qts, 0), ==, 0);
+    qtest_quit(qts);
+
+    qts = qtest_initf("-machine virt-11.1,cpu-hotplug=on %s", args);
+    qtest_qmp_assert_success(qts, "{'execute': 'query-hotpluggable-cpus'}");
+    g_assert_cmphex(flags_read(qts, 0), ==, FLAG_ENABLED);
+    qtest_quit(qts);
+}
+
+/* Machines of which one has CPU hotplug and the other does not */
+typedef struct Mismatch {
+    const char *name;
+    const char *source, *target;    /* machine properties */
+    const char *pattern;            /* of the error; NULL if there is none */
+} Mismatch;
+
+static const Mismatch mismatches[] = {
+    {
+        "switched-off", "cpu-hotplug=on", "cpu-hotplug=off",
+        "*: The source has CPU hotplug, and this machine does not: it is off, "
+        "by the machine property 'cpu-hotplug' or by default for this machine "
+        "version; use 'cpu-hotplug=auto'*"
+    }, {
+        "not-possible", "cpu-hotplug=on", "cpu-hotplug=auto,gic-version=2",
+        "*: The source has CPU hotplug, and this machine does not: it needs a "
+        "GICv3 or GICv4, not a GICv2; use 'gic-version=3'*"
+    }, {
+        "same", "cpu-hotplug=auto", "cpu-hotplug=on"
+    }, {
+        "none", "cpu-hotplug=off", "cpu-hotplug=auto,gic-version=2"
+    },
+
+    /* What the default does; only a stream of it always says it. */
+    {
+        "default", "gic-version=3", "gic-version=3,cpu-hotplug=on"
+    }, {
+        "only-target", "gic-version=3,cpu-hotplug=off", "gic-version=3",
+        "*: This machine has CPU hotplug, and the source does not; start this "
+        "machine with 'cpu-hotplug=off'*"
+    }, {
+        "only-target-possible", "gic-version=2", "gic-version=3",
+        "*: This machine has CPU hotplug, and the source does not; *"
+    }, {
+        "only-source", "gic-version=3", "gic-version=2",
+        "*: The source has CPU hotplug, and this machine does not: it needs a "
+        "GICv3 or GICv4, *"
+    },
+};
+
+/* Wait for the end of a migration. Returns: NULL, or why it failed */
+static char *migration_wait(QTestState *qts)
+{
+    char *error = NULL;
+    bool ended = false;
+
+    while (!ended) {
+        QDict *info = qtest_qmp_assert_success_ref(
+            qts, "{'execute': 'query-migrate'}");
+        const char *status = qdict_get_try_str(info, "status");
+
+        if (!g_strcmp0(status, "failed")) {
+            error = g_strdup(qdict_get_str(info, "error-desc"));
+        }
+        ended = error || !g_strcmp0(status, "completed");
+        qobject_unref(info);
+    }
+    return error;
+}
+
+/* It is the first thing that the destination looks at, and says. */
+static void test_migration(const void *data)
+{
+    const Mismatch *m = data;
+    const char *args = "-nodefaults -cpu cortex-a57 " EMPTY_FIRMWARE " "
+                       "-smp 2,maxcpus=4";
+    g_autofree char *path = NULL, *uri = NULL, *error = NULL;
+    QTestState *source = qtest_initf("-machine virt,%s %s", m->source, args);
+    QTestState *target = qtest_initf("-machine virt,%s %s -incoming defer",
+                                     m->target, args);
+    int fd = g_file_open_tmp("arm-cpu-hotplug-XXXXXX", &path, NULL);
+
+    g_assert_cmpint(fd, >=, 0);
+    close(fd);
+    uri = g_strdup_printf("file:%s", path);
+    qtest_qmp_assert_success(source, "{'execute': 'migrate', 'arguments': "
+                             "{'uri': %s}}", uri);
+    g_assert_null(migration_wait(source));
+    qtest_quit(source);
+
+    qtest_qmp_assert_success(target, "{'execute': 'migrate-incoming', "
+                             "'arguments': {'uri': %s, "
+                             "'exit-on-error': false}}", uri);
+    error = migration_wait(target);
+    unlink(path);
+    if (m->pattern && (!error || !g_pattern_match_simple(m->pattern, error))) {
+        g_error("QEMU says \"%s\", which does not match \"%s\"",
+                error ?: "nothing", m->pattern);
+    }
+    g_assert_true(m->pattern || !error);
+    qtest_quit(target);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -1642,6 +1845,9 @@ int main(int argc, char **argv)
     }
 
     qtest_add_func("/arm-cpu-hotplug/query-machines", test_query_machines);
+    if (qtest_has_machine("virt-11.1")) {
+        qtest_add_func("/arm-cpu-hotplug/released", test_released);
+    }
     for (unsigned i = 0; i < ARRAY_SIZE(topologies); i++) {
         g_autofree char *path = g_strdup_printf("/arm-cpu-hotplug/slots/%s",
                                                 topologies[i].name);
@@ -1658,6 +1864,7 @@ int main(int argc, char **argv)
     qtest_add_func("/arm-cpu-hotplug/ost", test_ost);
     qtest_add_func("/arm-cpu-hotplug/refused/plug", test_plug_refused);
     qtest_add_func("/arm-cpu-hotplug/refused/unplug", test_unplug_refused);
+    qtest_add_func("/arm-cpu-hotplug/optional-ids", test_optional_ids);
     qtest_add_func("/arm-cpu-hotplug/unplug-twice", test_unplug_twice);
     for (unsigned i = 0; i < ARRAY_SIZE(blockers); i++) {
         g_autofree char *blocked = g_strdup_printf(
@@ -1673,6 +1880,7 @@ int main(int argc, char **argv)
             qtest_add_data_func(required, &blockers[i], test_required);
         }
     }
+    qtest_add_func("/arm-cpu-hotplug/gic-refused", test_gic_refused);
     qtest_add_func("/arm-cpu-hotplug/registers/abuse", test_abuse);
     qtest_add_func("/arm-cpu-hotplug/registers/every-access",
                    test_every_access);
@@ -1690,6 +1898,12 @@ int main(int argc, char **argv)
         qtest_add_data_func(interrupts, &topologies[i], test_interrupts);
     }
     qtest_add_func("/arm-cpu-hotplug/interrupts/lpi", test_lpi);
+    for (unsigned i = 0; i < ARRAY_SIZE(mismatches); i++) {
+        g_autofree char *path = g_strdup_printf(
+            "/arm-cpu-hotplug/migration/%s", mismatches[i].name);
+
+        qtest_add_data_func(path, &mismatches[i], test_migration);
+    }
     qtest_add_func("/arm-cpu-hotplug/many-events", test_many_events);
 
     return g_test_run();

@@ -1,0 +1,46 @@
+/*
+ * CPUs that the guest has given back
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef SYSTEM_CPU_EJECT_H
+#define SYSTEM_CPU_EJECT_H
+
+/**
+ * cpu_eject: Take back a CPU from the guest, and unplug it soon
+ * @cpu: the CPU
+ *
+ * For devices whose registers let a guest eject a CPU. When this returns,
+ * @cpu executes no guest code, and will not do so any more; if @cpu is the one
+ * that executes the caller, it stops after the access to the register.
+ * It goes on to process work that is queued for it, until it is unplugged by
+ * the main loop.
+ *
+ * To be called with the BQL held, which is dropped meanwhile. A CPU with
+ * cpu->ejected must not be allowed to eject others: two CPUs that eject each
+ * other would wait for each other.
+ */
+void cpu_eject(CPUState *cpu);
+
+/**
+ * cpu_unplug_ejected: Unplug the CPUs that the guest has given back
+ *
+ * Does nothing during an outgoing migration, because the destination has the
+ * CPUs that were there when it began.
+ *
+ * To be called with the BQL held by the main thread, when neither CPUs nor
+ * what belongs to them, like reset and state change handlers, are being
+ * walked.
+ */
+void cpu_unplug_ejected(void);
+
+/**
+ * cpu_settle_ejected: Unplug the CPUs the guest has given back, or undo that
+ *
+ * To be called when the machine is reset, before anything else is done. During
+ * an outgoing migration, the guest that starts over gets the CPUs again.
+ */
+void cpu_settle_ejected(void);
+
+#endif
