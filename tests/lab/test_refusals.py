@@ -15,7 +15,7 @@ NO_IRQCHIP = "it needs the interrupt controller of KVM; use 'kernel-irqchip=on'"
 VIRTUALIZATION = ("with KVM it does not go with nested virtualization; "
                   "use 'virtualization=off'")
 OFF = ("it is off, by the machine property 'cpu-hotplug' or by default for this machine version; "
-       "use 'cpu-hotplug=auto'")
+       "use 'cpu-hotplug=auto', and -smp with maxcpus greater than cpus")
 GICV2 = "it needs a GICv3 or GICv4, not a GICv2; use 'gic-version=3'"
 ADDED = {"driver": "host-arm-cpu", "id": "new", "socket-id": 0, "cluster-id": 0, "core-id": 1,
          "thread-id": 0}
