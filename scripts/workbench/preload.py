@@ -63,5 +63,5 @@ class Preloaded(Config):
         self._shell(f"rm {shlex.quote(str(self.folder))}/{name}")
 
     def done(self, name):
-        """True when it says so: "failed", "held" or "kicked"."""
+        """True when it says so: "failed" or "kicked"."""
         return self._shell(f"[ -e {shlex.quote(str(self.folder))}/{name} ]")[0] == 0

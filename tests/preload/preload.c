@@ -6,8 +6,6 @@
  *
  *   fail  "CALL N ID": the Nth call of CALL fails from now on; another ID
  *         starts counting anew. Then there is the file "failed".
- *   hold  Each thread that has joined another waits until the file is gone.
- *         While one does, there is the file "held".
  *   kick  A thread that has unmapped memory, and is not the first one of the
  *         process, gets the signal by which QEMU kicks the threads of vCPUs.
  *         Then there is the file "kicked".
@@ -98,22 +96,6 @@ int pthread_create(pthread_t *thread, const pthread_attr_t *attr,
 
     return is_to_fail("pthread_create") ? EAGAIN
                                         : real(thread, attr, start, arg);
-}
-
-int pthread_join(pthread_t thread, void **value)
-{
-    int (*real)(pthread_t, void **) = dlsym(RTLD_NEXT, "pthread_join");
-    int result = real(thread, value);
-    char buffer[256];
-
-    if (there_is("hold")) {
-        leave("held");
-        while (there_is("hold")) {
-            usleep(1000);
-        }
-        unlink(path(buffer, sizeof(buffer), "held"));
-    }
-    return result;
 }
 
 static void *do_mmap(const char *symbol, void *start, size_t size, int prot,
