@@ -425,6 +425,22 @@ def fill_stub(old, new, subsection):
     return json.dumps(walk(json.loads(old), json.loads(new), False))
 
 
+def without_subsections(text, names):
+    """TEXT of dump_vmstate() without the subsections that are called one of NAMES."""
+    def walk(value):
+        if isinstance(value, list):
+            return [walk(item) for item in value]
+        if not isinstance(value, dict):
+            return value
+        result = {key: walk(item) for key, item in value.items()}
+        if "Subsections" in result:
+            result["Subsections"] = [s for s in result["Subsections"] if s["name"] not in names]
+            if not result["Subsections"]:
+                del result["Subsections"]
+        return result
+    return json.dumps(walk(json.loads(text)))
+
+
 def vmstate_differences(old, new):
     """How two texts of dump_vmstate() differ, as text; empty when equal.
 

@@ -10,9 +10,15 @@ import common
 from workbench import compat
 
 
+# Sent only while a CPU waits to be removed, and where that was lost before: an eject during a
+# migration is that, a request that the guest has not answered only with Arm's virt.
+PENDING = ("CPU hotplug state/ejected", "CPU hotplug state/requests")
+
+
 def check(case, name):
     """Compare the dumps of machine type NAME, then let QEMU's own checker judge both directions."""
     old, new = (compat.dump_vmstate(binary, name) for binary in (case.pristine, case.patched))
+    new = compat.without_subsections(new, PENDING)
     # The state of CPU hot-plug is in both, but in the pristine Arm binary without content, as the
     # code is not built in. It is not sent there, nor by the patched one without the feature:
     # test_migration compares what is sent.
@@ -44,6 +50,19 @@ class FillStub(unittest.TestCase):
             old, new = dump(name, before), dump(name, dict(full, Fields=[]))
             filled = compat.fill_stub(old, new, "a")
             self.assertEqual(compat.vmstate_differences(filled, new) == "", same)
+
+
+class WithoutSubsections(unittest.TestCase):
+    """The other one."""
+
+    def test_without_subsections(self):
+        """Only subsections go, only those that are named, and no empty list stays."""
+        def dump(*names, field="a"):
+            return json.dumps({"x": {"Fields": [{"name": field}], **(
+                {"Subsections": [{"name": name} for name in names]} if names else {})}})
+        for before, after in ((dump("a"), dump()), (dump("a", "b"), dump("b")),
+                              (dump("b"), dump("b"))):
+            self.assertEqual(compat.without_subsections(before, ("a",)), after)
 
 
 @common.each(common.machines("aarch64") + ["virt"])
