@@ -17,8 +17,12 @@
 #include "migration/misc.h"
 #include "qemu/aio.h"
 #include "qemu/main-loop.h"
+#include "qemu/timer.h"
 #include "system/cpu-eject.h"
 #include "system/runstate.h"
+
+/* How often to see whether a migration has ended, in ms */
+#define UNPLUG_RETRY_MS 100
 
 static CPUState *cpu_find_ejected(void)
 {
@@ -34,55 +38,61 @@ static CPUState *cpu_find_ejected(void)
 
 void cpu_unplug_ejected(void)
 {
+    static bool busy;
     CPUState *cpu;
 
-    if (migration_is_running()) {
+    /* To wait for the thread of a CPU, the BQL is dropped. */
+    if (busy || migration_is_running()) {
         return;
     }
+    busy = true;
     while ((cpu = cpu_find_ejected())) {
         DeviceState *dev = DEVICE(cpu);
 
         hotplug_handler_unplug(qdev_get_hotplug_handler(dev), dev, NULL);
         object_unparent(OBJECT(dev));
     }
+    busy = false;
 }
+
+static void cpu_schedule_unplug(void *opaque);
 
 static void cpu_unplug_ejected_bh(void *opaque)
 {
-    /* A CPU whose state is being loaded goes when the machine starts. */
-    if (!runstate_check(RUN_STATE_INMIGRATE)) {
-        cpu_unplug_ejected();
+    static QEMUTimer *retry;
+
+    /*
+     * A CPU whose state is being loaded goes when the machine starts. After a
+     * migration, the CPUs are those of the destination.
+     */
+    if (runstate_check(RUN_STATE_INMIGRATE) ||
+        runstate_check(RUN_STATE_POSTMIGRATE)) {
+        return;
     }
+    cpu_unplug_ejected();
+    if (!cpu_find_ejected()) {
+        return;
+    }
+
+    /* Not each migration that ends while the guest goes on sends an event. */
+    if (!retry) {
+        retry = timer_new_ms(QEMU_CLOCK_REALTIME, cpu_schedule_unplug, NULL);
+    }
+    timer_mod(retry, qemu_clock_get_ms(QEMU_CLOCK_REALTIME) +
+              UNPLUG_RETRY_MS);
 }
 
-static void cpu_schedule_unplug(void)
+static void cpu_schedule_unplug(void *opaque)
 {
     /* Not the main context, which anyone runs who waits for I/O. */
     aio_bh_schedule_oneshot(iohandler_get_aio_context(), cpu_unplug_ejected_bh,
                             NULL);
 }
 
-static int cpu_eject_migration_notify(NotifierWithReturn *notify,
-                                      MigrationEvent *e, Error **errp)
-{
-    if (e->type == MIG_EVENT_FAILED) {
-        cpu_schedule_unplug();
-    }
-    return 0;
-}
-
 void cpu_eject(CPUState *cpu)
 {
-    static NotifierWithReturn migration_notifier;
-
-    if (!migration_notifier.notify) {
-        migration_add_notifier_modes(&migration_notifier,
-                                     cpu_eject_migration_notify,
-                                     BIT(MIG_MODE__MAX) - 1);
-    }
-
     qatomic_set(&cpu->ejected, true);
-    cpu_schedule_unplug();
+    cpu_schedule_unplug(NULL);
     cpu_pause_sync(cpu);
 }
 

@@ -76,7 +76,8 @@ static char *virt_cpu_hotplug_find_blocker(VirtMachineState *vms,
     if (vms->cpu_hotplug == ON_OFF_AUTO_OFF) {
         return g_strdup("it is off, by the machine property 'cpu-hotplug' or "
                         "by default for this machine version; use "
-                        "'cpu-hotplug=auto'");
+                        "'cpu-hotplug=auto', and -smp with maxcpus greater "
+                        "than cpus");
     }
     if (vms->cpu_hotplug == ON_OFF_AUTO_AUTO &&
         ms->smp.max_cpus == ms->smp.cpus) {
@@ -113,7 +114,6 @@ void virt_cpu_hotplug_init(VirtMachineState *vms, bool firmware_loaded)
 {
     vms->cpu_hotplug_blocker = virt_cpu_hotplug_find_blocker(vms,
                                                              firmware_loaded);
-    virt_cpu_hotplug_vmstate_register(vms);
     if (vms->cpu_hotplug_blocker) {
         if (vms->cpu_hotplug == ON_OFF_AUTO_ON) {
             error_report("CPU hotplug is not available with 'cpu-hotplug=on': "

@@ -217,12 +217,14 @@ void virt_pcie_check(VirtMachineState *vms)
         warn_report_err(err);
     } else if (count > limit.ports) {
         g_autofree char *cause = virt_pcie_limit_cause(vms, limit);
+        g_autofree char *remedy = virt_pcie_limit_remedy(vms, count);
 
         warn_report("There are %u PCIe root ports, and this machine can serve "
-                    "%u of them because of %s; %s the others may not work",
+                    "%u of them because of %s; %s the others may not work%s%s",
                     count, limit.ports, cause,
                     limit.bound == VIRT_PCIE_BOUND_MSI ? "hotplug behind"
-                                                       : "devices behind");
+                                                       : "devices behind",
+                    remedy ? "; use " : "", remedy ?: "");
     }
 }
 

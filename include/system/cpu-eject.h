@@ -13,7 +13,7 @@
  *
  * For devices whose registers let a guest eject a CPU. When this returns,
  * @cpu executes no guest code, and will not do so any more; if @cpu is the one
- * that executes the caller, it stops after the access to the register.
+ * that executes the caller, it stops soon after the access to the register.
  * It goes on to process work that is queued for it, until it is unplugged by
  * the main loop.
  *

@@ -1733,7 +1733,8 @@ static void test_released(void)
     assert_device_add_refused(qts, "{'driver':'" CPU_TYPE "'," SLOT_2 "}",
                               "CPU hotplug is not available on this machine: "
                               "it is off, *by default for this machine "
-                              "version; use 'cpu-hotplug=auto'");
+                              "version; use 'cpu-hotplug=auto', and -smp with "
+                              "maxcpus greater than cpus");
     g_assert_cmphex(flags_read(qts, 0), ==, 0);
     qtest_quit(qts);
 

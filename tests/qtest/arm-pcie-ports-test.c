@@ -195,7 +195,7 @@ typedef struct Start {
 #define SHARED_LINES(count, limit, cause) \
     "warning: There are " #count " PCIe root ports, and this machine can " \
     "serve " #limit " of them because of " cause "; hotplug behind the " \
-    "others may not work"
+    "others may not work; use " ITS
 
 #define OUT_OF_RANGE(name, value, why, max) \
     "'" name "=" value "' is not possible: " why "; use 0 to " max
@@ -355,7 +355,8 @@ static const Start starts[] = {
         LAST,
         "warning: There are 188 PCIe root ports, and this machine can serve "
         "187 of them because of the 751 MiB of 32-bit memory space that they "
-        "share; devices behind the others may not work"
+        "share; devices behind the others may not work; use 'highmem=on' and "
+        "'highmem-mmio=on' where the CPUs have enough bits of physical address"
     },
 
     /* Interrupts */

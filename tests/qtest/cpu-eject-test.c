@@ -9,6 +9,7 @@
 
 #include "qemu/osdep.h"
 #include "qemu/bswap.h"
+#include "qemu/sockets.h"
 #include "qemu/units.h"
 #include "qobject/qdict.h"
 #include "qobject/qlist.h"
@@ -321,6 +322,44 @@ static void test_migrate_cancel(void)
     ends_free(&ends);
 }
 
+#ifndef _WIN32
+/* A migration that fails before it is connected sends no event. */
+static void test_migrate_connect(void)
+{
+    struct sockaddr_un address = { .sun_family = AF_UNIX };
+    g_autofree char *uri = NULL;
+    int listener, waiting, ret;
+    Ends ends;
+
+    ends_init(&ends);
+    g_strlcpy(address.sun_path, ends.socket, sizeof(address.sun_path));
+    listener = socket(AF_UNIX, SOCK_STREAM, 0);
+    ret = bind(listener, (struct sockaddr *)&address, sizeof(address));
+    g_assert_cmpint(ret, ==, 0);
+    g_assert_cmpint(listen(listener, 0), ==, 0);
+    /* Nobody accepts this one, so that QEMU has to wait for its turn. */
+    waiting = socket(AF_UNIX, SOCK_STREAM, 0);
+    ret = connect(waiting, (struct sockaddr *)&address, sizeof(address));
+    g_assert_cmpint(ret, ==, 0);
+
+    uri = g_strdup_printf("unix:%s", ends.socket);
+    qtest_qmp_assert_success(ends.from, "{'execute': 'migrate',"
+                             " 'arguments': {'uri': %s}}", uri);
+    migrate_wait(ends.from, "setup");
+    g_assert_cmphex(eject(ends.from, ""), ==, 0);
+    assert_not_removed(ends.from);
+    close(listener);
+    assert_removed(ends.from, NULL);
+
+    close(waiting);
+    qtest_quit(ends.from);
+    unlink(ends.socket);
+    rmdir(ends.folder);
+    g_free(ends.socket);
+    g_free(ends.folder);
+}
+#endif
+
 /* The guest that has ejected the CPU is no more. The next one has it. */
 static void test_migrate_reset(void)
 {
@@ -561,6 +600,9 @@ int main(int argc, char **argv)
     }
     qtest_add_func("/cpu-eject/migrate/complete", test_migrate);
     qtest_add_func("/cpu-eject/migrate/cancel", test_migrate_cancel);
+#ifndef _WIN32
+    qtest_add_func("/cpu-eject/migrate/connect", test_migrate_connect);
+#endif
     if (g_str_equal(qtest_get_arch(), "x86_64")) {
         if (qtest_has_device("isa-ide") && qtest_has_device("ide-hd")) {
             qtest_add_func("/cpu-eject/reset-io", test_reset_io);
