@@ -26,7 +26,8 @@ TESTS = {
                "ioh3420-test", "lpc-ich9-test", "machine-none-test", "numa-test",
                "pci-bridge-windows-test", "pvpanic-pci-test", "q35-test", "test-x86-cpuid-compat",
                "usb-hcd-xhci-test", "vmgenid-test"),
-    "loongarch64": ("bios-tables-test", "cpu-plug-test", "machine-none-test", "numa-test"),
+    "loongarch64": ("bios-tables-test", "cpu-eject-test", "cpu-plug-test", "machine-none-test",
+                    "numa-test"),
 }
 # What takes minutes.
 LONGER = {"x86_64": ("bios-tables-test", "device-introspect-test", "migration-test",
