@@ -7,7 +7,7 @@ import labcase
 from faultcases import FaultCases
 from guestcase import long_only
 from labcase import GuestError
-from workbench.preload import Preloaded
+from workbench.testing.preload import Preloaded
 from workcases import WorkCases
 
 RING = "kvm,dirty-ring-size=1024"
