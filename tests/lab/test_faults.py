@@ -68,7 +68,7 @@ class Work(WorkCases, labcase.LabCase):
 
     def test_migration_with_dirty_ring(self):
         """With a ring for each vCPU, all are asked to leave the guest at each collection."""
-        self.check_migration(accel=RING)
+        self.check_migration("dirty-ring", accel=RING)
 
     def test_kick(self):
         """A vCPU's thread is kicked when it has given back what a kick needs."""
