@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from guestcase import LONG
 from workbench.build import cross
-from workbench.guest.guest import GuestError
+from workbench.guest.qemu import GuestError
 from workbench.system import paths
 from workbench.testing.preload import Preloaded
 
