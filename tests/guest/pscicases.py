@@ -12,9 +12,8 @@ from dataclasses import replace
 
 from guestcase import LONG
 from workbench.build import cross
-from workbench.guest.qemu import GuestError
+from workbench.guest.guest import GuestError
 from workbench.system import paths
-from workbench.testing.preload import Preloaded
 
 SOURCES = paths.TOP / "tests/psci"
 BUILT = paths.BUILD / "psci"
@@ -75,20 +74,12 @@ class Monitor:
         # Where CPUs start, in decimal.
         self.entry = int(self.guest.wait_ready(20))
 
-    def tell(self, *words):
-        """Give an order of words and numbers; returns what answer() needs."""
+    def ask(self, *words, seconds=30):
+        """Give an order of words and numbers; returns the answer."""
         line = " ".join(word if isinstance(word, str) else f"{word:x}" for word in words)
         self.guest.console.send(line)
-        return line
-
-    def answer(self, line, seconds=30):
-        """Wait for the answer to the order LINE, and return it."""
         match = self.guest.console.wait_text(r"= (-?\d+)\r?\n", seconds, f"answer to {line!r}")
         return int(match.group(1))
-
-    def ask(self, *words, seconds=30):
-        """Give an order; returns the answer."""
-        return self.answer(self.tell(*words), seconds)
 
     def on(self, cpu, *words):
         """Have another CPU do what ask() does, and do not wait for the answer."""
@@ -135,16 +126,13 @@ class PsciCase:
 
     taken = 2
 
-    def monitor(self, change=lambda config: config):
-        """Start the program; returns the guest, its Cpus and the Monitor.
-
-        change(config) gives the Config that is used.
-        """
+    def monitor(self):
+        """Start the program; returns the guest, its Cpus and the Monitor."""
         config = self.config(smp=f"{self.taken},maxcpus=4", memory="128M",
                              machine="virt,gic-version=3,cpu-hotplug=on")
         # Paused, as the program would be done with its greeting before QEMU has the console.
-        config = replace(config, kernel=None, initrd=None, firmware=firmware())
-        guest, cpus = self.start(change(config), paused=True)
+        guest, cpus = self.start(replace(config, kernel=None, initrd=None, firmware=firmware()),
+                                 paused=True)
         guest.qmp("cont")
         return guest, cpus, Monitor(guest)
 
@@ -358,55 +346,17 @@ class OffCases(PsciCase):
     taken = 4
     bounces = 5000
 
-    def pend(self, monitor, cpu):
-        """Have an interrupt pending that wakes CPU when it waits, but not when it is off."""
-        monitor.ask("write", DISTRIBUTOR, 4, 0x12)                  # group 1, by affinity
-        frame = REDISTRIBUTORS + cpu * 0x20000
-        monitor.ask("write", frame + 0x14, 4, 0)                    # GICR_WAKER
-        monitor.ask("write", frame + 0x10080, 4, 0xffffffff)        # GICR_IGROUPR0
-        monitor.ask("write", frame + 0x10100, 4, 0xffff)            # GICR_ISENABLER0
-        monitor.ask("write", frame + 0x10200, 4, 1 << 5)            # GICR_ISPENDR0
-
-    def test_window(self):
-        """A CPU that is off and looks whether it has work finds none amid a CPU_ON by another.
-
-        It does so without the BQL when it was woken to drop its TLB. The preloaded library has
-        it wait there, and the caller between CPU_ON's work for it and the kick that tells it.
-        """
-        guest, _, monitor = self.monitor(lambda config: Preloaded.of(config, self.folder()))
-        config = guest.config
-        self.pend(monitor, 2)
-        self.assertEqual(monitor.start(1), SUCCESS)
-        guest.wait_for(lambda: monitor.entries(1), "CPU 1 runs")
-        monitor.on(1, "bounce", 2, 1)
-        guest.wait_for(lambda: monitor.result(1) is not None and monitor.info(2) == OFF,
-                       "CPU 2 was on and is off")
-
-        config.hold(2, "unlock", 0)
-        monitor.ask("tlbi", 1)
-        guest.wait_for(lambda: config.done("held-2"), "CPU 2 is woken and has let go of the BQL")
-        config.hold(1, "unlock", 1)
-        # The answer comes when the caller has let go of the BQL.
-        order = monitor.tell("on", 1, "bounce", 2, 1)
-        guest.wait_for(lambda: config.done("held-1"), "CPU 1 has queued work for CPU 2")
-        config.hold(2, "lock", 0)
-        try:
-            guest.wait_for(lambda: config.done("held-2"),
-                           "CPU 2, which is off, comes back for the BQL without a kick")
-        finally:
-            config.stop("hold-1")
-            config.stop("hold-2")
-        self.assertEqual(monitor.answer(order), 0)
-        guest.wait_for(lambda: monitor.result(1) is not None and monitor.info(2) == OFF,
-                       "CPU 2 was on again and is off")
-        self.assertEqual(monitor.entries(2), 1)
-        self.assertEqual(monitor.field(2, 3), 0, "CPU 2 went on behind CPU_OFF")
-
     def test_bounce(self):
         """A CPU that is off does nothing more, whatever others do to it meanwhile."""
         count = self.bounces * (10 if LONG else 1)
         guest, _, monitor = self.monitor()
-        self.pend(monitor, 2)
+        # An interrupt that wakes a CPU which waits, but none that is off. Group 1, by affinity.
+        monitor.ask("write", DISTRIBUTOR, 4, 0x12)
+        frame = REDISTRIBUTORS + 2 * 0x20000
+        monitor.ask("write", frame + 0x14, 4, 0)                    # GICR_WAKER
+        monitor.ask("write", frame + 0x10080, 4, 0xffffffff)        # GICR_IGROUPR0
+        monitor.ask("write", frame + 0x10100, 4, 0xffff)            # GICR_ISENABLER0
+        monitor.ask("write", frame + 0x10200, 4, 1 << 5)            # GICR_ISPENDR0
         self.assertEqual(monitor.start(1), SUCCESS)
         self.assertEqual(monitor.start(3), SUCCESS)
         guest.wait_for(lambda: monitor.entries(1) and monitor.entries(3), "CPUs 1 and 3 run")

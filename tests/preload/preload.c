@@ -9,10 +9,6 @@
  *   kick  A thread that has unmapped memory, and is not the first one of the
  *         process, gets the signal by which QEMU kicks the threads of vCPUs.
  *         Then there is the file "kicked".
- *   hold-N  "CALL LOCKS ID": the thread of vCPU N stops where it holds LOCKS
- *         mutexes and CALL is "unlock", having let one go, or "lock", before
- *         it takes one. Then there is the file "held-N". It goes on when
- *         "hold-N" is gone, or has other words or another ID in it.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -25,7 +21,6 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -62,47 +57,31 @@ static void leave(const char *name)
     }
 }
 
-#define ORDER_SIZE 64
-
-/* What the file NAME asks for, its text in ORDER and the first two words. */
-static bool read_order(const char *name, char *order, char *word, int *number)
-{
-    char buffer[256];
-    ssize_t size;
-    int fd = open(path(buffer, sizeof(buffer), name), O_RDONLY);
-
-    if (fd < 0) {
-        return false;
-    }
-    size = read(fd, order, ORDER_SIZE - 1);
-    close(fd);
-    if (size <= 0) {
-        return false;
-    }
-    order[size] = 0;
-    return sscanf(order, "%31s %d", word, number) == 2;
-}
-
 /* Whether this call is the one that is to fail. */
 static bool is_to_fail(const char *call)
 {
     static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-    static char counted[ORDER_SIZE];
+    static char counted[64];
     static int count;
-    char wanted[ORDER_SIZE], name[32];
-    int number;
-    bool result;
+    char buffer[256], wanted[64] = "", name[32];
+    int fd, number;
+    bool result = false;
 
-    if (!read_order("fail", wanted, name, &number) || strcmp(name, call)) {
+    fd = open(path(buffer, sizeof(buffer), "fail"), O_RDONLY);
+    if (fd < 0) {
         return false;
     }
-    pthread_mutex_lock(&lock);
-    if (strcmp(wanted, counted)) {
-        strcpy(counted, wanted);
-        count = 0;
+    if (read(fd, wanted, sizeof(wanted) - 1) > 0 &&
+        sscanf(wanted, "%31s %d", name, &number) == 2 && !strcmp(name, call)) {
+        pthread_mutex_lock(&lock);
+        if (strcmp(wanted, counted)) {
+            strcpy(counted, wanted);
+            count = 0;
+        }
+        result = ++count == number;
+        pthread_mutex_unlock(&lock);
     }
-    result = ++count == number;
-    pthread_mutex_unlock(&lock);
+    close(fd);
     if (result) {
         leave("failed");
     }
@@ -191,87 +170,4 @@ int ioctl(int fd, unsigned long request, ...)
         return -1;
     }
     return real(fd, request, arg);
-}
-
-/* How many mutexes this thread holds; a condition that it waits for has one. */
-static __thread int locks;
-
-/* The number of the vCPU whose thread this is, or -1 */
-static int vcpu_number(void)
-{
-    static __thread int number;         /* and 2 more; 0: not known yet */
-    char name[16];
-
-    if (!number) {
-        /* QEMU names its threads before they do anything else. */
-        if (pthread_getname_np(pthread_self(), name, sizeof(name)) ||
-            sscanf(name, "CPU %d/", &number) != 1) {
-            number = -1;
-        }
-        number += 2;
-    }
-    return number - 2;
-}
-
-static void hold(const char *call)
-{
-    char name[16], held[16], order[ORDER_SIZE], now[ORDER_SIZE], word[32];
-    int number = vcpu_number(), wanted;
-
-    if (number < 0) {
-        return;
-    }
-    snprintf(name, sizeof(name), "hold-%d", number);
-    if (!read_order(name, order, word, &wanted) || strcmp(word, call) ||
-        wanted != locks) {
-        return;
-    }
-    snprintf(held, sizeof(held), "held-%d", number);
-    leave(held);
-    do {
-        usleep(1000);
-    } while (read_order(name, now, word, &wanted) && !strcmp(now, order));
-}
-
-typedef int MutexCall(pthread_mutex_t *mutex);
-
-/* The C library's own; looked up once, as these are called all the time. */
-static MutexCall *real_call(_Atomic(MutexCall *) *real, const char *symbol)
-{
-    MutexCall *call = *real;
-
-    if (!call) {
-        call = *real = (MutexCall *)dlsym(RTLD_NEXT, symbol);
-    }
-    return call;
-}
-
-int pthread_mutex_lock(pthread_mutex_t *mutex)
-{
-    static _Atomic(MutexCall *) real;
-    int result;
-
-    hold("lock");
-    result = real_call(&real, "pthread_mutex_lock")(mutex);
-    locks += !result;
-    return result;
-}
-
-int pthread_mutex_trylock(pthread_mutex_t *mutex)
-{
-    static _Atomic(MutexCall *) real;
-    int result = real_call(&real, "pthread_mutex_trylock")(mutex);
-
-    locks += !result;
-    return result;
-}
-
-int pthread_mutex_unlock(pthread_mutex_t *mutex)
-{
-    static _Atomic(MutexCall *) real;
-    int result = real_call(&real, "pthread_mutex_unlock")(mutex);
-
-    locks -= !result;
-    hold("unlock");
-    return result;
 }

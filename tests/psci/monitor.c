@@ -14,7 +14,7 @@
  *   acknowledge        the interrupt that is pending, 1023 for none; it is active from now on
  *   bounce C N         CPU_ON of CPU C until it succeeded N times; each time it turns itself off.
  *                      Its field 3 counts what it does after that
- *   tlbi C             have all CPUs drop their TLBs, once, and again as long as CPU C has an order
+ *   tlbi C             have all CPUs drop their TLBs, again and again as long as CPU C has an order
  *   storm S N          N accesses to the registers of CPU hotplug, chosen by the seed S
  *   on C ORDER         have CPU C do one of these, and do not wait for it; 0, or 1 if it is busy
  *   field C I          what is known of CPU C: see struct cpu, field I
@@ -164,10 +164,10 @@ static u64 tlbi(u64 number)
 {
     u64 count = 0;
 
-    do {
+    while (cpus[number % CPUS].order) {
         asm volatile("tlbi vmalle1is; dsb sy; isb" : : : "memory");
         count++;
-    } while (cpus[number % CPUS].order);
+    }
     return count;
 }
 

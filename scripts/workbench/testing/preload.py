@@ -50,7 +50,7 @@ class Preloaded(Config):
     def ask(self, name, text=""):
         """Have it do what the file NAME with TEXT in it asks for."""
         folder = shlex.quote(str(self.folder))
-        status, output = self._shell(f"cd {folder} && rm -f failed kicked held-* && "
+        status, output = self._shell(f"cd {folder} && rm -f failed kicked && "
                                      f"echo {shlex.quote(text)} > new && mv new {name}")
         if status:
             raise OSError(output)
@@ -59,17 +59,10 @@ class Preloaded(Config):
         """Have the call CALL fail when it comes for the NUMBERth time from now on."""
         self.ask("fail", f"{call} {number} {next(_serial)}")
 
-    def hold(self, cpu, call, locks):
-        """Have the thread of vCPU CPU stop at its next CALL that finds it with LOCKS mutexes.
-
-        CALL is "unlock" or "lock", see preload.c. A thread that has stopped before goes on.
-        """
-        self.ask(f"hold-{cpu}", f"{call} {locks} {next(_serial)}")
-
     def stop(self, name):
         """Have it do so no more."""
         self._shell(f"rm {shlex.quote(str(self.folder))}/{name}")
 
     def done(self, name):
-        """True when it says so: "failed", "kicked" or "held-" with the number of a vCPU."""
+        """True when it says so: "failed" or "kicked"."""
         return self._shell(f"[ -e {shlex.quote(str(self.folder))}/{name} ]")[0] == 0
