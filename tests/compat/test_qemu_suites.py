@@ -50,28 +50,6 @@ def results():
     return qemusuites.run(builds.PATCHED, place("patched"), arm_names(), "patched")
 
 
-def judge(case, name):
-    """Fail or skip CASE by the result of test NAME."""
-    result = results()[name]
-    case.assertEqual(qtests.own_skips(result, paths.QEMU_SRC), [], "skipped")
-    if result.status == "SKIP":
-        case.skipTest("skipped by QEMU itself: "
-                      + (result.output.strip().splitlines() or ["it has no subtests here"])[-1])
-    if result.status == "OK":
-        return
-    what = (f"{name}: {result.status}, failing: {', '.join(sorted(result.failed)) or 'all'}\n"
-            + result.output[-3000:])
-    if not qemusuites.unchanged_since_base(name):
-        case.fail(what)
-    pristine = qemusuites.run(builds.PATCHED, place("pristine"), [name],
-                              "pristine")[name]
-    if pristine.status == result.status and pristine.failed == result.failed:
-        case.skipTest("the pristine binary fails alike on this machine, in "
-                      f"{', '.join(sorted(result.failed)) or name}")
-    case.fail(f"{what}\n\nthe pristine binary: {pristine.status}, failing: "
-              f"{', '.join(sorted(pristine.failed)) or 'none'}")
-
-
 class OnlyMoved(unittest.TestCase):
     """The judgement on expected tables."""
 
@@ -101,7 +79,8 @@ class Arm(common.CompatCase):
 
     def check_arm(self, name):
         """One test of QEMU."""
-        judge(self, name)
+        qtests.judge(self, name, results()[name], lambda: qemusuites.run(
+            builds.PATCHED, place("pristine"), [name], "pristine")[name])
 
 
 if __name__ == "__main__":

@@ -81,23 +81,8 @@ class OtherTargets(unittest.TestCase):
 
     def judge(self, target, name):
         """The result of the test NAME becomes that of the calling test."""
-        result = results(target)[name]
-        self.assertEqual(qtests.own_skips(result, paths.QEMU_SRC), [], "skipped")
-        if result.status == "SKIP":
-            self.skipTest((result.output.strip().splitlines() or ["it says no reason"])[-1])
-        if result.status == "OK":
-            return
-        what = (f"{name}: {result.status}, failing: {', '.join(sorted(result.failed)) or 'all'}\n"
-                + result.output[-3000:])
-        if not qemusuites.unchanged_since_base(name):
-            self.fail(what)
-        pristine = qemusuites.run(builds.PATCHED, place(target, "pristine"), [name],
-                                  f"other-pristine-{target}")[name]
-        if pristine.status == result.status and pristine.failed == result.failed:
-            self.skipTest("the pristine binary fails alike on this machine, in "
-                          f"{', '.join(sorted(result.failed)) or name}")
-        self.fail(f"{what}\n\nthe pristine binary: {pristine.status}, failing: "
-                  f"{', '.join(sorted(pristine.failed)) or 'none'}")
+        qtests.judge(self, name, results(target)[name], lambda: qemusuites.run(
+            builds.PATCHED, place(target, "pristine"), [name], f"other-pristine-{target}")[name])
 
 
 def add(target, name):
