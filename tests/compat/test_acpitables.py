@@ -4,11 +4,16 @@
 """The reader of ACPI tables, against tables with known content and against broken ones."""
 
 import struct
+import sys
 import unittest
+from pathlib import Path
 
-import common
-from workbench.compare import acpitables as acpi
-from workbench.system import paths
+sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
+                for name in ("tests/support", "scripts")]
+
+import compatcase  # noqa: E402
+from workbench.compare import acpitables as acpi  # noqa: E402
+from workbench.system import paths  # noqa: E402
 
 
 def table(signature, body, revision=5, head=36):
@@ -69,4 +74,4 @@ class Reader(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    common.main()
+    compatcase.main()

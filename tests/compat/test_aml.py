@@ -5,13 +5,17 @@
 
 import re
 import subprocess
+import sys
 import tempfile
 import unittest
 from pathlib import Path
 
-import common
-from workbench.compare import acpitables, snapshots
-from workbench.compare.instance import empty_firmware
+sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
+                for name in ("tests/support", "scripts")]
+
+import compatcase  # noqa: E402
+from workbench.compare import acpitables, snapshots  # noqa: E402
+from workbench.compare.instance import empty_firmware  # noqa: E402
 
 # acpiexec takes every bit of the registers for this, the one that says "has a CPU" among them.
 TAKEN, FREE = "1", "0"
@@ -22,7 +26,7 @@ class HotpluggableCpus(unittest.TestCase):
     def setUpClass(cls):
         cls.folder = tempfile.TemporaryDirectory(prefix="aml-")
         cls.addClassCleanup(cls.folder.cleanup)
-        _, patched = common.binaries("aarch64")
+        _, patched = compatcase.binaries("aarch64")
         firmware = empty_firmware(cls.folder.name)
         snapshot = snapshots.snapshot(patched, [
             "-machine", "virt", "-cpu", "cortex-a57", "-m", "256M", "-smp", "2,maxcpus=300",
@@ -76,4 +80,4 @@ class HotpluggableCpus(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    common.main()
+    compatcase.main()

@@ -4,12 +4,16 @@
 """Guests that eject CPUs which still run: QEMU removes them and stays under control."""
 
 import struct
+import sys
 import tempfile
 import unittest
 from pathlib import Path
 
-import common
-from workbench.compare.instance import Instance
+sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
+                for name in ("tests/support", "scripts")]
+
+import compatcase  # noqa: E402
+from workbench.compare.instance import Instance  # noqa: E402
 
 # Each program is the firmware, which both CPUs execute. The first CPU starts the second by PSCI.
 START_SECOND = (
@@ -63,7 +67,7 @@ SUICIDAL = (
 class Ejects(unittest.TestCase):
     def run_program(self, words):
         """One CPU is left, and QEMU stops, resets and goes on when told to."""
-        _, patched = common.binaries("aarch64")
+        _, patched = compatcase.binaries("aarch64")
         with tempfile.TemporaryDirectory(prefix="hostile-") as folder:
             firmware = Path(folder, "firmware")
             firmware.write_bytes(struct.pack(f"<{len(words)}I", *words))
@@ -91,4 +95,4 @@ class Ejects(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    common.main()
+    compatcase.main()

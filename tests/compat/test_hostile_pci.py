@@ -9,12 +9,17 @@ a reset the bridges are as they were.
 
 import os
 import random
+import sys
 import unittest
+from pathlib import Path
 
-import common
-from workbench.compare import vmstate
-from workbench.compare.instance import Instance, empty_firmware
-from workbench.guest.qemu import Refused
+sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
+                for name in ("tests/support", "scripts")]
+
+import compatcase  # noqa: E402
+from workbench.compare import vmstate  # noqa: E402
+from workbench.compare.instance import Instance, empty_firmware  # noqa: E402
+from workbench.guest.qemu import Refused  # noqa: E402
 
 ECAM = 0x3f000000
 PCIHP = 0x090c0000
@@ -49,7 +54,7 @@ class Storm(unittest.TestCase):
 
     def start(self, acpi):
         """A machine with bridges of all kinds; ACPI says whether hot-plug goes by ACPI."""
-        _, patched = common.binaries("aarch64")
+        _, patched = compatcase.binaries("aarch64")
         words = ["-S", "-machine", "virt,gic-version=3,highmem-ecam=off,pcie-hotplug-ports=2",
                  "-cpu", "cortex-a57", "-accel", "tcg", "-m", "128M", "-smp", "1,maxcpus=2",
                  "-bios", self.firmware, "-global", "acpi-ged.acpi-pci-hotplug-with-"
@@ -59,7 +64,7 @@ class Storm(unittest.TestCase):
         return Instance(patched, words)
 
     def setUp(self):
-        folder = common.folder(self)
+        folder = compatcase.folder(self)
         self.firmware = empty_firmware(folder)
         self.stream = folder / "stream"
 
@@ -175,4 +180,4 @@ class Storm(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    common.main()
+    compatcase.main()

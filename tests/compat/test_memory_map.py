@@ -9,13 +9,17 @@ The series changes how QEMU keeps regions, renders flat views and resets bridges
 import functools
 import re
 import subprocess
+import sys
 import tempfile
 import unittest
 from pathlib import Path
 
-import common
-from workbench.compare import builds
-from workbench.compare.instance import empty_firmware
+sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
+                for name in ("tests/support", "scripts")]
+
+import compatcase  # noqa: E402
+from workbench.compare import builds  # noqa: E402
+from workbench.compare.instance import empty_firmware  # noqa: E402
 
 # Bridges of each kind, and something behind them.
 BRIDGES = ["-device", "pcie-root-port,id=port,chassis=1", "-device", "pci-testdev,bus=port",
@@ -78,7 +82,7 @@ class Views(unittest.TestCase):
         self.assertEqual(len(flat_views(self.ONE + self.TWO)), 2)
 
 
-class Maps(common.CompatCase):
+class Maps(compatcase.CompatCase):
     """Machines that are compared one after the other; a failure names all that differ."""
 
     def test_same(self):
@@ -117,4 +121,4 @@ class Pc(Maps):
 del Maps
 
 if __name__ == "__main__":
-    common.main()
+    compatcase.main()

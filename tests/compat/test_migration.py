@@ -7,13 +7,17 @@ Besides that it works, the streams must hold the same devices, sections and fiel
 subsection too many breaks only some destinations, and only in some states.
 """
 
+import sys
 import tempfile
 from pathlib import Path
 
-import common
-from workbench.compare import counting, vmstate
-from workbench.compare.instance import Instance, empty_firmware
-from workbench.guest.qemu import GuestError
+sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
+                for name in ("tests/support", "scripts")]
+
+import compatcase  # noqa: E402
+from workbench.compare import counting, vmstate  # noqa: E402
+from workbench.compare.instance import Instance, empty_firmware  # noqa: E402
+from workbench.guest.qemu import GuestError  # noqa: E402
 
 
 def chain(case, start, save, what):
@@ -108,8 +112,8 @@ STOPPED = {
 }
 
 
-@common.each(common.machines("aarch64"))
-class Virt(common.CompatCase):
+@compatcase.each(compatcase.machines("aarch64"))
+class Virt(compatcase.CompatCase):
     """All virt types."""
 
     def check_running(self, name):
@@ -125,7 +129,7 @@ class Virt(common.CompatCase):
 
     def test_switched_off(self):
         """The same where hot-plug is off because the patched binary is told so."""
-        guest = Running(self, f"{common.NEWEST},gic-version=3", "2,maxcpus=4",
+        guest = Running(self, f"{compatcase.NEWEST},gic-version=3", "2,maxcpus=4",
                         patched="cpu-hotplug=off")
         chain(self, guest.start, guest.save, "cpu-hotplug=off")
 
@@ -167,12 +171,12 @@ class Virt(common.CompatCase):
                 with guest.start(first, folder, None) as instance:
                     guest.save(instance, stream)
                 with self.assertRaisesRegex(GuestError, "Machine type received is "
-                                            rf"'virt-11\.1\S*' and local is 'virt-11\.1\S*'"):
+                                            r"'virt-11\.1\S*' and local is 'virt-11\.1\S*'"):
                     guest.start(second, folder, stream).close()
 
 
-@common.each(common.machines("x86_64"))
-class Pc(common.CompatCase):
+@compatcase.each(compatcase.machines("x86_64"))
+class Pc(compatcase.CompatCase):
     """The PC types, whose CPUs can be hot-plugged in both binaries, with an event pending."""
 
     target = "x86_64"
@@ -193,4 +197,4 @@ class Pc(common.CompatCase):
 
 
 if __name__ == "__main__":
-    common.main()
+    compatcase.main()

@@ -8,13 +8,18 @@ subtests, and its source is not touched by the series, it is the machine's fault
 """
 
 import functools
+import sys
 import unittest
+from pathlib import Path
 
-import common
-from workbench.compare import builds
-from workbench.guest import assets
-from workbench.system import paths
-from workbench.testing import qemusuites, qtests
+sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
+                for name in ("tests/support", "scripts")]
+
+import compatcase  # noqa: E402
+from workbench.compare import builds  # noqa: E402
+from workbench.guest import assets  # noqa: E402
+from workbench.system import paths  # noqa: E402
+from workbench.testing import qemusuites, qtests  # noqa: E402
 
 ARM_SUITES = ("qtest-aarch64", "func-aarch64")
 THOROUGH = "func-aarch64-thorough"      # downloads guests from the Internet
@@ -68,8 +73,8 @@ class OnlyMoved(unittest.TestCase):
             old, head + b"\x01" + (0x43db0019).to_bytes(8, "little") + b"\x02"))
 
 
-@common.each(arm_names())
-class Arm(common.CompatCase):
+@compatcase.each(arm_names())
+class Arm(compatcase.CompatCase):
     """qtest-aarch64 and the quick functional suite."""
 
     def test_build(self):
@@ -84,4 +89,4 @@ class Arm(common.CompatCase):
 
 
 if __name__ == "__main__":
-    common.main()
+    compatcase.main()

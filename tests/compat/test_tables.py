@@ -10,13 +10,17 @@ off, or not possible (no GICv3, no ACPI, ...).
 """
 
 import struct
+import sys
 import tempfile
-import unittest
 from dataclasses import dataclass
+from pathlib import Path
 
-import common
-from workbench.compare import acpitables, builds, snapshots
-from workbench.compare.instance import empty_firmware
+sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
+                for name in ("tests/support", "scripts")]
+
+import compatcase  # noqa: E402
+from workbench.compare import acpitables, builds, snapshots  # noqa: E402
+from workbench.compare.instance import empty_firmware  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -131,21 +135,21 @@ def unnamed(snapshot):
 
     SMBIOS has the name of the type, and the anchor its length; firmware adds the check sums.
     """
-    new = common.NEW.encode()
+    new = compatcase.NEW.encode()
     tables = snapshot.files.get("etc/smbios/smbios-tables", b"")
     if new not in tables:
         return snapshot
     files = dict(snapshot.files)
-    files["etc/smbios/smbios-tables"] = tables.replace(new, common.NEWEST.encode())
+    files["etc/smbios/smbios-tables"] = tables.replace(new, compatcase.NEWEST.encode())
     anchor = bytearray(files["etc/smbios/smbios-anchor"])
     length, = struct.unpack_from("<I", anchor, 12)
-    struct.pack_into("<I", anchor, 12, length - tables.count(new) * (len(common.NEW)
-                                                                     - len(common.NEWEST)))
+    struct.pack_into("<I", anchor, 12, length - tables.count(new) * (len(compatcase.NEW)
+                                                                     - len(compatcase.NEWEST)))
     files["etc/smbios/smbios-anchor"] = bytes(anchor)
     return snapshots.Snapshot(files, snapshot.device_tree)
 
 
-class TablesCase(common.CompatCase):
+class TablesCase(compatcase.CompatCase):
     """compare() for Arm; x86 differs in the machine options it knows."""
 
     fixed = "dtb-randomness=off"
@@ -168,7 +172,7 @@ class TablesCase(common.CompatCase):
         return both[0]
 
 
-@common.each(common.machines("aarch64"))
+@compatcase.each(compatcase.machines("aarch64"))
 class Virt(TablesCase):
     """All virt types."""
 
@@ -201,7 +205,7 @@ class VirtDefault(TablesCase):
         self.assertEqual([gicc.online_capable for gicc in giccs], [False, False, True, True])
 
 
-@common.each(INACTIVE)
+@compatcase.each(INACTIVE)
 class VirtInactive(TablesCase):
     """The default virt type where the feature is off or impossible."""
 
@@ -219,7 +223,7 @@ class VirtInactive(TablesCase):
         self.assertGreater(len(seen.device_tree), 1000)
 
 
-@common.each(common.machines("x86_64"))
+@compatcase.each(compatcase.machines("x86_64"))
 class Pc(TablesCase):
     """The PC types: they share the CPU hot-plug device and its AML."""
 
@@ -235,4 +239,4 @@ class Pc(TablesCase):
 del TablesCase
 
 if __name__ == "__main__":
-    common.main()
+    compatcase.main()

@@ -4,11 +4,16 @@
 """What may be migrated (-dump-vmstate) is the same in both binaries, for every machine type."""
 
 import json
+import sys
 import unittest
+from pathlib import Path
 
-import common
-from workbench.compare import vmstate
-from workbench.system import paths
+sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
+                for name in ("tests/support", "scripts")]
+
+import compatcase  # noqa: E402
+from workbench.compare import vmstate  # noqa: E402
+from workbench.system import paths  # noqa: E402
 
 
 # Sent only while a CPU waits to be removed, and where that was lost before: an eject during a
@@ -24,7 +29,7 @@ def check(case, name):
     # code is not built in. It is not sent there, nor by the patched one without the feature:
     # test_migration compares what is sent.
     old = vmstate.fill_stub(old, new, "acpi-ged/cpuhp")
-    new = new.replace(f'"{common.NEW}"', f'"{common.NEWEST}"')
+    new = new.replace(f'"{compatcase.NEW}"', f'"{compatcase.NEWEST}"')
     difference = vmstate.vmstate_differences(old, new)
     if difference:
         case.fail(f"-dump-vmstate differs for {name}:\n{difference}")
@@ -66,8 +71,8 @@ class WithoutSubsections(unittest.TestCase):
             self.assertEqual(vmstate.without_subsections(before, ("a",)), after)
 
 
-@common.each(common.machines("aarch64") + ["virt"])
-class Virt(common.CompatCase):
+@compatcase.each(compatcase.machines("aarch64") + ["virt"])
+class Virt(compatcase.CompatCase):
     """All virt types, and the default, which differs in its name only."""
 
     def check_vmstate(self, name):
@@ -75,8 +80,8 @@ class Virt(common.CompatCase):
         check(self, name)
 
 
-@common.each(common.machines("x86_64"))
-class Pc(common.CompatCase):
+@compatcase.each(compatcase.machines("x86_64"))
+class Pc(compatcase.CompatCase):
     """The PC types, which share the CPU hot-plug device."""
 
     target = "x86_64"
@@ -87,4 +92,4 @@ class Pc(common.CompatCase):
 
 
 if __name__ == "__main__":
-    common.main()
+    compatcase.main()

@@ -14,11 +14,12 @@ import unittest
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "guest"))
+sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
+                for name in ("tests/support", "scripts")]
 
-import guestcase                                                    # noqa: E402
-import virshell                                                     # noqa: E402
-from example import FOLDER, Script                                  # noqa: E402
+import guestcase  # noqa: E402
+import virshell  # noqa: E402
+from example import FOLDER, Script  # noqa: E402
 from workbench.guest import assets, modules  # noqa: E402
 from workbench.guest.console import READY, Console  # noqa: E402
 from workbench.guest.cpus import Cpus  # noqa: E402

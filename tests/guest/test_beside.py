@@ -4,8 +4,13 @@
 """What else is done to a machine whose CPUs come and go: memory is dumped, and added."""
 
 import struct
+import sys
+from pathlib import Path
 
-import guestcase
+sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
+                for name in ("tests/support", "scripts")]
+
+import guestcase  # noqa: E402
 
 CORE = b"CORE\0"
 PRSTATUS = 1                    # the type of a note

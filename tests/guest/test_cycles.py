@@ -4,9 +4,14 @@
 """Thousands of plugs in one guest leave nothing behind in QEMU."""
 
 import itertools
+import sys
+from pathlib import Path
 
-import guestcase
-from cyclecases import CycleCases, single_arena
+sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
+                for name in ("tests/support", "scripts")]
+
+import guestcase  # noqa: E402
+from cyclecases import CycleCases, single_arena  # noqa: E402
 
 CYCLES = 1000 if guestcase.LONG else 200
 WARM_UP = 100

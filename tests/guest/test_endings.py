@@ -9,14 +9,19 @@ The machine does not matter here, so it has none to boot from.
 import io
 import os
 import signal
+import sys
 import unittest
+from pathlib import Path
 from unittest import mock
 
-import guestcase
-from workbench.compare.instance import Instance
-from workbench.guest import guest, qemu
-from workbench.system import process
-from workbench.testing import tap
+sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
+                for name in ("tests/support", "scripts")]
+
+import guestcase  # noqa: E402
+from workbench.compare.instance import Instance  # noqa: E402
+from workbench.guest import guest, qemu  # noqa: E402
+from workbench.system import process  # noqa: E402
+from workbench.testing import tap  # noqa: E402
 
 UNUSED = ["-global", "no-such-device.option=1"]
 WARNING = "warning: global no-such-device.option has invalid class name"

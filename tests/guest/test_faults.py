@@ -3,10 +3,16 @@
 # meson: timeout=600 parallel
 """Plugs at which something goes wrong, or at a bad moment."""
 
-import guestcase
-from cyclecases import single_arena
-from faultcases import FaultCases
-from workcases import WorkCases
+import sys
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
+                for name in ("tests/support", "scripts")]
+
+import guestcase  # noqa: E402
+from cyclecases import single_arena  # noqa: E402
+from faultcases import FaultCases  # noqa: E402
+from workcases import WorkCases  # noqa: E402
 
 single_arena()
 

@@ -4,9 +4,14 @@
 """CPUs come and go while a debugger is attached."""
 
 import socket
+import sys
+from pathlib import Path
 
-import guestcase
-from gdbcases import DebuggerCases
+sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
+                for name in ("tests/support", "scripts")]
+
+import guestcase  # noqa: E402
+from gdbcases import DebuggerCases  # noqa: E402
 
 
 class Debugger(DebuggerCases, guestcase.GuestCase):

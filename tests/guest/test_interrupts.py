@@ -6,7 +6,13 @@
 Linux never does, so the test writes to the interrupt controller behind its back.
 """
 
-import guestcase
+import sys
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
+                for name in ("tests/support", "scripts")]
+
+import guestcase  # noqa: E402
 
 DISTRIBUTOR = 0x08000000
 REDISTRIBUTORS = 0x080a0000     # of 128 KiB each

@@ -4,9 +4,14 @@
 """Old and new kernels and firmware: all CPUs at boot, and hot-plug where the kernel can."""
 
 import shutil
+import sys
+from pathlib import Path
 
-import guestcase
-from workbench.guest import assets
+sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
+                for name in ("tests/support", "scripts")]
+
+import guestcase  # noqa: E402
+from workbench.guest import assets  # noqa: E402
 
 # Linux before 6.11 cannot use CPUs that come later, but must not be harmed by them.
 WITHOUT_HOTPLUG = ("6.1",)

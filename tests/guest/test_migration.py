@@ -3,8 +3,14 @@
 # meson: timeout=600 parallel
 """Migration and snapshots of guests whose CPUs came and went."""
 
-import guestcase
-import migrationcases
+import sys
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
+                for name in ("tests/support", "scripts")]
+
+import guestcase  # noqa: E402
+import migrationcases  # noqa: E402
 
 
 class Migration(migrationcases.MigrationCases, guestcase.GuestCase):

@@ -4,8 +4,13 @@
 """CPUs come and go in a running Linux guest."""
 
 import random
+import sys
+from pathlib import Path
 
-import guestcase
+sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
+                for name in ("tests/support", "scripts")]
+
+import guestcase  # noqa: E402
 
 # What the guest reports through _OST, see the ACPI specification: the event and its outcome.
 DEVICE_CHECK = 1

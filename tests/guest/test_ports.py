@@ -4,12 +4,17 @@
 """PCIe root ports: as many as asked for, in guests that use what is behind them."""
 
 import itertools
+import sys
+from pathlib import Path
 
-import guestcase
-import portcase
-import wire
-from workbench.guest import rootports
-from workbench.system import paths
+sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
+                for name in ("tests/support", "scripts")]
+
+import guestcase  # noqa: E402
+import portcase  # noqa: E402
+import wire  # noqa: E402
+from workbench.guest import rootports  # noqa: E402
+from workbench.system import paths  # noqa: E402
 
 FIRMWARE = ("2022.11", "2025.02", None)
 PORTS = (15, 16, 28, 64, 248)

@@ -3,8 +3,14 @@
 # meson: timeout=300 parallel
 """PSCI calls and register accesses by a guest that was written for that."""
 
-import guestcase
-import pscicases
+import sys
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
+                for name in ("tests/support", "scripts")]
+
+import guestcase  # noqa: E402
+import pscicases  # noqa: E402
 
 
 class Calls(pscicases.CallCases, guestcase.GuestCase):

@@ -3,8 +3,14 @@
 # meson: timeout=300 parallel
 """The state of CPUs that came later."""
 
-import guestcase
-import registercases
+import sys
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
+                for name in ("tests/support", "scripts")]
+
+import guestcase  # noqa: E402
+import registercases  # noqa: E402
 
 
 class Registers(registercases.RegisterCases, guestcase.GuestCase):

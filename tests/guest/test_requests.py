@@ -4,12 +4,17 @@
 """Requests at odd moments: the guest refuses, stops, restarts, is saved, or is asked twice."""
 
 import random
+import sys
 import time
+from pathlib import Path
 
-import guestcase
-import monitor
-from workbench.guest.cpus import SYSFS
-from workbench.guest.qemu import FACTOR
+sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
+                for name in ("tests/support", "scripts")]
+
+import guestcase  # noqa: E402
+import monitor  # noqa: E402
+from workbench.guest.cpus import SYSFS  # noqa: E402
+from workbench.guest.qemu import FACTOR  # noqa: E402
 
 
 class Refusal(guestcase.GuestCase):

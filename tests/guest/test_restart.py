@@ -4,10 +4,15 @@
 """Reset, reboot and kexec after CPUs came and went."""
 
 import re
+import sys
+from pathlib import Path
 
-import guestcase
-import restartcases
-from workbench.guest import assets
+sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
+                for name in ("tests/support", "scripts")]
+
+import guestcase  # noqa: E402
+import restartcases  # noqa: E402
+from workbench.guest import assets  # noqa: E402
 
 COMPLAINTS = "Oops|BUG|WARNING|Call trace"
 

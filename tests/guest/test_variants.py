@@ -3,9 +3,15 @@
 # meson: timeout=300 parallel
 """CPU and machine in other shapes: features that have state outside of the CPU, nodes, many CPUs."""
 
-import guestcase
-from workbench.guest import cpuprobe
-from workbench.guest.cpus import SYSFS
+import sys
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
+                for name in ("tests/support", "scripts")]
+
+import guestcase  # noqa: E402
+from workbench.guest import cpuprobe  # noqa: E402
+from workbench.guest.cpus import SYSFS  # noqa: E402
 
 
 class Features(guestcase.GuestCase):

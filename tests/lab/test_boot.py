@@ -4,16 +4,20 @@
 """The emulated Arm host and guests with KVM in it."""
 
 import signal
+import sys
 import tempfile
 import time
 import unittest
 from pathlib import Path
 
-import labcase
-from workbench.guest.guest import Config, Guest
-from workbench.guest.qemu import FACTOR, GuestError
-from workbench.lab import image
-from workbench.lab.lab import Lab
+sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
+                for name in ("tests/support", "scripts")]
+
+import labcase  # noqa: E402
+from workbench.guest.guest import Config, Guest  # noqa: E402
+from workbench.guest.qemu import FACTOR, GuestError  # noqa: E402
+from workbench.lab import image  # noqa: E402
+from workbench.lab.lab import Lab  # noqa: E402
 
 
 class Host(unittest.TestCase):

@@ -4,10 +4,15 @@
 """Many plugs in one guest with KVM leave nothing behind in QEMU."""
 
 import random
+import sys
+from pathlib import Path
 
-import labcase
-from cyclecases import CycleCases, single_arena
-from guestcase import LONG, long_only
+sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
+                for name in ("tests/support", "scripts")]
+
+import labcase  # noqa: E402
+from cyclecases import CycleCases, single_arena  # noqa: E402
+from guestcase import LONG, long_only  # noqa: E402
 
 CYCLES = 1000 if LONG else 200
 SEED = 11

@@ -3,12 +3,18 @@
 # meson: timeout=1200 suite=kvm parallel
 """Plugs with KVM at which something goes wrong, or at a bad moment."""
 
-import labcase
-from faultcases import FaultCases
-from guestcase import long_only
-from labcase import GuestError
-from workbench.testing.preload import Preloaded
-from workcases import WorkCases
+import sys
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
+                for name in ("tests/support", "scripts")]
+
+import labcase  # noqa: E402
+from faultcases import FaultCases  # noqa: E402
+from guestcase import long_only  # noqa: E402
+from labcase import GuestError  # noqa: E402
+from workbench.testing.preload import Preloaded  # noqa: E402
+from workcases import WorkCases  # noqa: E402
 
 RING = "kvm,dirty-ring-size=1024"
 

@@ -4,13 +4,18 @@
 """CPUs come and go while a debugger is attached to a guest with KVM."""
 
 import socket
+import sys
+from pathlib import Path
 
-import labcase
-from gdbcases import DebuggerCases
-from guestcase import long_only
-from sharedcase import SharedCase
-from workbench.guest.qemu import FACTOR
-from workbench.lab.lab import HERE
+sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
+                for name in ("tests/support", "scripts")]
+
+import labcase  # noqa: E402
+from gdbcases import DebuggerCases  # noqa: E402
+from guestcase import long_only  # noqa: E402
+from sharedcase import SharedCase  # noqa: E402
+from workbench.guest.qemu import FACTOR  # noqa: E402
+from workbench.lab.lab import HERE  # noqa: E402
 
 
 class Debugger(DebuggerCases, SharedCase):

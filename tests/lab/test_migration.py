@@ -3,10 +3,16 @@
 # meson: timeout=1200 suite=kvm parallel
 """Migration, snapshots and restarts under KVM of guests whose CPUs came and went."""
 
-import labcase
-import migrationcases
-import restartcases
-from guestcase import long_only
+import sys
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
+                for name in ("tests/support", "scripts")]
+
+import labcase  # noqa: E402
+import migrationcases  # noqa: E402
+import restartcases  # noqa: E402
+from guestcase import long_only  # noqa: E402
 
 
 class HotplugCase(labcase.LabCase):

@@ -4,11 +4,16 @@
 """A host with Linux 6.1, whose KVM cannot leave to QEMU which CPUs the guest may turn on."""
 
 import re
+import sys
+from pathlib import Path
 
-import labcase
-from labcase import GuestError
-from workbench.guest import assets
-from workbench.lab import image, lab
+sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
+                for name in ("tests/support", "scripts")]
+
+import labcase  # noqa: E402
+from labcase import GuestError  # noqa: E402
+from workbench.guest import assets  # noqa: E402
+from workbench.lab import image, lab  # noqa: E402
 
 REASON = ("it needs KVM with SMCCC filters, which the kernel of this host does not have; use "
           "Linux 6.4 or newer on the host")

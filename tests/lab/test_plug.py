@@ -3,10 +3,16 @@
 # meson: timeout=1200 suite=kvm parallel
 """CPUs come and go in running Linux guests with KVM."""
 
-import labcase
-import probe
-from guestcase import long_only
-from sharedcase import SharedCase
+import sys
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
+                for name in ("tests/support", "scripts")]
+
+import labcase  # noqa: E402
+import probe  # noqa: E402
+from guestcase import long_only  # noqa: E402
+from sharedcase import SharedCase  # noqa: E402
 
 PMU_PERIOD = 200000             # cycles, far fewer than the probe takes
 TIMER = "arch_timer"

@@ -3,8 +3,14 @@
 # meson: timeout=600 suite=kvm parallel
 """PSCI calls and register accesses under KVM by a guest that was written for that."""
 
-import labcase
-import pscicases
+import sys
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
+                for name in ("tests/support", "scripts")]
+
+import labcase  # noqa: E402
+import pscicases  # noqa: E402
 
 
 class Calls(pscicases.CallCases, labcase.LabCase):

@@ -4,10 +4,15 @@
 """What QEMU with KVM refuses says why, and what would be accepted."""
 
 import re
+import sys
+from pathlib import Path
 
-import labcase
-from labcase import GuestError
-from sharedcase import SharedCase
+sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
+                for name in ("tests/support", "scripts")]
+
+import labcase  # noqa: E402
+from labcase import GuestError  # noqa: E402
+from sharedcase import SharedCase  # noqa: E402
 
 ON = "CPU hotplug is not available with 'cpu-hotplug=on': "
 ADD = "CPU hotplug is not available on this machine: "

@@ -3,12 +3,16 @@
 # meson: timeout=600 suite=kvm parallel
 """The state of CPUs that came later, with KVM."""
 
+import sys
 import tempfile
 from pathlib import Path
 
-import labcase
-import registercases
-from labcase import native
+sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
+                for name in ("tests/support", "scripts")]
+
+import labcase  # noqa: E402
+import registercases  # noqa: E402
+from labcase import native  # noqa: E402
 
 
 class Registers(registercases.RegisterCases, labcase.LabCase):

@@ -12,12 +12,16 @@ import json
 import os
 import re
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
-import labcase
-from guestcase import QEMU, GuestCase
-from workbench.system import paths
+sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
+                for name in ("tests/support", "scripts")]
+
+import labcase  # noqa: E402
+from guestcase import QEMU, GuestCase  # noqa: E402
+from workbench.system import paths  # noqa: E402
 
 ADDRESS = "0000:02:00.0"
 GROUP = "/dev/vfio/7"
@@ -80,7 +84,7 @@ class Errno(GuestCase):
         cls.library = Path(folder.name) / "fakevfio.so"
         subprocess.run(["gcc", "-shared", "-fPIC", "-O", "-Wall", "-Werror",
                         "-I", paths.QEMU_SRC / "linux-headers", "-o", cls.library,
-                        Path(__file__).with_name("fakevfio.c"), "-ldl"], check=True)
+                        paths.TOP / "tests/support/fakevfio.c", "-ldl"], check=True)
 
     def setUp(self):
         folder = tempfile.TemporaryDirectory()

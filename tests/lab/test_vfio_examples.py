@@ -6,11 +6,12 @@
 import sys
 from pathlib import Path
 
-import vfiocase
+sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
+                for name in ("tests/support", "scripts")]
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "examples"))
+import vfiocase  # noqa: E402
 
-from example import FOLDER, Script                              # noqa: E402
+from example import FOLDER, Script  # noqa: E402
 from workbench.guest import assets  # noqa: E402
 
 

@@ -3,8 +3,14 @@
 # meson: timeout=900 suite=vfio parallel
 """Virtual functions of a network card in guests, the way a user goes."""
 
-import vfiocase
-from vfiocase import NIC, SYSFS
+import sys
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
+                for name in ("tests/support", "scripts")]
+
+import vfiocase  # noqa: E402
+from vfiocase import NIC, SYSFS  # noqa: E402
 
 
 class Nic(vfiocase.VfioCase):

@@ -3,10 +3,16 @@
 # meson: timeout=900 suite=vfio parallel
 """An NVMe disk goes from the host to a guest and back, with what is on it."""
 
-import vfiocase
-from vfiocase import NVME, SYSFS
-from workbench.guest.cpus import Cpus
-from workbench.lab import image
+import sys
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
+                for name in ("tests/support", "scripts")]
+
+import vfiocase  # noqa: E402
+from vfiocase import NVME, SYSFS  # noqa: E402
+from workbench.guest.cpus import Cpus  # noqa: E402
+from workbench.lab import image  # noqa: E402
 
 DEVICE = "/dev/nvme0n1"
 WAIT = f"for i in $(seq 200); do [ -b {DEVICE} ] && break; sleep 0.05; done; [ -b {DEVICE} ]"

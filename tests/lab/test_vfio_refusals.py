@@ -5,10 +5,16 @@
 can be plugged.
 """
 
-import labcase
-import vfiocase
-from labcase import Refused
-from vfiocase import BYPASSED, NIC, NVME, SHARED, SYSFS
+import sys
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
+                for name in ("tests/support", "scripts")]
+
+import labcase  # noqa: E402
+import vfiocase  # noqa: E402
+from labcase import Refused  # noqa: E402
+from vfiocase import BYPASSED, NIC, NVME, SHARED, SYSFS  # noqa: E402
 
 HOST_DRIVER = "the device uses the host driver '{}': bind it to vfio-pci"
 NO_IOMMU = ("no IOMMU of the host serves the device: there is none (on Arm, an SMMU), or it is off "

@@ -3,13 +3,18 @@
 # meson: timeout=300 suite=vfio parallel
 """scripts/host-report on what a real kernel for Arm shows, with groups, functions and VFIO."""
 
+import sys
 import tarfile
 import tempfile
+from pathlib import Path
 
-import labcase
-import vfiocase
-from vfiocase import BYPASSED, NIC, NVME, SHARED
-from workbench.hostreport import collect, render, verdict
+sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
+                for name in ("tests/support", "scripts")]
+
+import labcase  # noqa: E402
+import vfiocase  # noqa: E402
+from vfiocase import BYPASSED, NIC, NVME, SHARED  # noqa: E402
+from workbench.hostreport import collect, render, verdict  # noqa: E402
 
 # There is no Python on the host: what the report reads is copied from there.
 COPY = """

@@ -11,9 +11,10 @@ import sys
 import unittest
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "guest"))
+sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
+                for name in ("tests/support", "scripts")]
 
-import guestcase                                            # noqa: E402
+import guestcase  # noqa: E402
 from workbench.guest import assets  # noqa: E402
 from workbench.guest.cpus import SYSFS  # noqa: E402
 from workbench.guest.guest import Config  # noqa: E402

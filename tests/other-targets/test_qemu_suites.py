@@ -14,7 +14,8 @@ import sys
 import unittest
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
+sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
+                for name in ("tests/support", "scripts")]
 
 from workbench.compare import builds  # noqa: E402
 from workbench.guest import assets  # noqa: E402

@@ -2,7 +2,7 @@
 /*
  * A program that runs in place of firmware on the machine virt, and does what its UART says:
  * hypercalls and accesses to registers that no real guest would do. The tests are in
- * tests/guest/pscicases.py.
+ * tests/support/pscicases.py.
  *
  * One line is one order; all numbers are hexadecimal. The answer is "= " and a decimal number.
  *

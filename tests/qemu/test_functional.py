@@ -10,11 +10,12 @@ import sys
 import unittest
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
+sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
+                for name in ("tests/support", "scripts")]
 
-from workbench.compare import builds                     # noqa: E402
-from workbench.guest import assets                       # noqa: E402
-from workbench.system import paths                       # noqa: E402
+from workbench.compare import builds  # noqa: E402
+from workbench.guest import assets  # noqa: E402
+from workbench.system import paths  # noqa: E402
 from workbench.testing import functional, qemusuites, tap  # noqa: E402
 
 SECONDS = 180           # what QEMU's meson.build gives them

@@ -8,7 +8,8 @@ import unittest
 from pathlib import Path
 from unittest import mock
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
+sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
+                for name in ("tests/support", "scripts")]
 
 from workbench.system import paths  # noqa: E402
 from workbench.testing import qtests, tap  # noqa: E402

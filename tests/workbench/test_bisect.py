@@ -7,8 +7,13 @@ Compiling and QEMU's tests are replaced by stubs: what is tested is what is buil
 """
 
 import subprocess
+import sys
+from pathlib import Path
 
-import fake
+sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
+                for name in ("tests/support", "scripts")]
+
+import fake  # noqa: E402
 
 # Stubs: a commit is bad if its board.c says so; it has one test as soon as there is a board.
 DRIVER = """

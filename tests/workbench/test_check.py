@@ -4,8 +4,13 @@
 """scripts/series check: each fault turns it red, with words that name it."""
 
 import shutil
+import sys
+from pathlib import Path
 
-import fake
+sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
+                for name in ("tests/support", "scripts")]
+
+import fake  # noqa: E402
 
 
 class Check(fake.WorkbenchCase):

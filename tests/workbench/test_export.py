@@ -4,8 +4,13 @@
 """Export and absorb: stable output, an exact mirror, nothing overwritten."""
 
 import os
+import sys
+from pathlib import Path
 
-import fake
+sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
+                for name in ("tests/support", "scripts")]
+
+import fake  # noqa: E402
 
 
 class Export(fake.WorkbenchCase):

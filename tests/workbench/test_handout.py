@@ -5,9 +5,14 @@
 
 import shutil
 import subprocess
+import sys
 import unittest
+from pathlib import Path
 
-import fake
+sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
+                for name in ("tests/support", "scripts")]
+
+import fake  # noqa: E402
 
 ME = ("--name", "Jürgen Tester", "--email", "jt@example.org")
 BLOB = bytes(range(256)) * 4

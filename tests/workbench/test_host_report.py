@@ -10,15 +10,20 @@ import os
 import shutil
 import struct
 import subprocess
+import sys
 import tempfile
 import unittest
 from pathlib import Path
 from unittest import mock
 
-import fake
-from workbench.hostreport import collect, cpus, devices, kvm, qemu, qmp, render, verdict
-from workbench.hostreport.sysfs import Tree, members
-from workbench.system import paths, tools
+sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
+                for name in ("tests/support", "scripts")]
+
+import fake  # noqa: E402
+from workbench.hostreport import collect, cpus, devices, kvm  # noqa: E402
+from workbench.hostreport import qemu, qmp, render, verdict  # noqa: E402
+from workbench.hostreport.sysfs import Tree, members  # noqa: E402
+from workbench.system import paths, tools  # noqa: E402
 
 CPU = "/sys/devices/system/cpu"
 NODE = "/sys/devices/system/node"

@@ -5,16 +5,20 @@
 
 import lzma
 import os
+import sys
 import tempfile
 import unittest
 from pathlib import Path, PurePosixPath
 from unittest import mock
 
-import fake
-from workbench.build import cross, emulators
-from workbench.guest import modules
-from workbench.system import polling, tools
-from workbench.ui.report import WorkbenchError
+sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
+                for name in ("tests/support", "scripts")]
+
+import fake  # noqa: E402
+from workbench.build import cross, emulators  # noqa: E402
+from workbench.guest import modules  # noqa: E402
+from workbench.system import polling, tools  # noqa: E402
+from workbench.ui.report import WorkbenchError  # noqa: E402
 
 tools.ensure()
 tools.activate()

@@ -1,15 +1,21 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 # meson: timeout=30 parallel
-"""The packages of the workbench import from each other in one direction only."""
+"""The packages of the workbench import from each other in one direction only, and tests share what
+is in tests/support and nothing else."""
 
 import ast
 import re
+import sys
 import tempfile
 import unittest
 from pathlib import Path
 
-import fake
+sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
+                for name in ("tests/support", "scripts")]
+
+import fake  # noqa: E402
+from workbench.series import mirror  # noqa: E402
 
 WORKBENCH = fake.TOP / "scripts" / "workbench"
 
@@ -145,6 +151,31 @@ class Layers(unittest.TestCase):
     def test_list(self):
         """A package that is not in the list is found, and one that does not exist."""
         self.assertEqual(self.found(other__a=""), ["other is not in the list of __init__.py"])
+
+
+class Support(unittest.TestCase):
+
+    OWN = [path for path in sorted((fake.TOP / "tests").iterdir())
+           if path.is_dir() and path.name not in mirror.QEMU_TESTS]
+
+    def test_folders(self):
+        """The Python files of the project's test folders are tests, except those in support."""
+        shared = [path for folder in self.OWN for path in folder.glob("*.py")
+                  if not path.name.startswith("test_") and folder.name != "support"]
+        self.assertEqual(shared, [], "what tests share belongs in tests/support")
+        self.assertEqual(list((fake.TOP / "tests/support").glob("test_*")), [])
+
+    def test_one_way(self):
+        """Each file of tests finds tests/support and scripts in the same way; support sets no path."""
+        way = ('sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)\n'
+               '                for name in ("tests/support", "scripts")]')
+        for path in (path for folder in self.OWN for path in folder.glob("*.py")):
+            text = path.read_text()
+            found = [ast.get_source_segment(text, node) for node in ast.parse(text).body
+                     if any(isinstance(part, ast.Attribute) and ast.unparse(part) == "sys.path"
+                            for part in ast.walk(node))]
+            with self.subTest(path):
+                self.assertEqual(found, [] if path.parent.name == "support" else [way])
 
 
 if __name__ == "__main__":

@@ -16,10 +16,13 @@ import unittest
 from pathlib import Path
 from unittest import mock
 
-import fake
-from workbench.system import host, paths, programs
-from workbench.testing import discovery, leftovers, runner, skips
-from workbench.ui import report
+sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
+                for name in ("tests/support", "scripts")]
+
+import fake  # noqa: E402
+from workbench.system import host, paths, programs  # noqa: E402
+from workbench.testing import discovery, leftovers, runner, skips  # noqa: E402
+from workbench.ui import report  # noqa: E402
 
 
 class Report(unittest.TestCase):

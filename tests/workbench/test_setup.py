@@ -6,9 +6,14 @@
 import shutil
 import signal
 import subprocess
+import sys
 import time
+from pathlib import Path
 
-import fake
+sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
+                for name in ("tests/support", "scripts")]
+
+import fake  # noqa: E402
 
 
 class Setup(fake.WorkbenchCase):

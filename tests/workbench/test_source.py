@@ -8,10 +8,15 @@ import http.server
 import os
 import shutil
 import subprocess
+import sys
 import threading
 import unittest
+from pathlib import Path
 
-import fake
+sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
+                for name in ("tests/support", "scripts")]
+
+import fake  # noqa: E402
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):

@@ -3,22 +3,20 @@
 
 On an Arm host with a usable /dev/kvm the guests run there. Anywhere else they run inside the
 emulated Arm host (workbench/lab/lab.py), which is booted for the first test of a file that needs it.
-Environment: see tests/guest/guestcase.py; LAB_NATIVE=0 means the emulated host even on an Arm host.
+Environment: see guestcase.py; LAB_NATIVE=0 means the emulated host even on an Arm host.
 """
 
 import sys
 import unittest
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "guest"))
+import guestcase
+from guestcase import GuestError, Refused, main  # noqa: F401
 
-import guestcase                                                    # noqa: E402
-from guestcase import GuestError, Refused, main                     # noqa: E402,F401
-
-from workbench.guest import assets  # noqa: E402
-from workbench.guest.place import LOCAL  # noqa: E402
-from workbench.lab import image  # noqa: E402
-from workbench.lab.lab import Lab, native  # noqa: E402
+from workbench.guest import assets
+from workbench.guest.place import LOCAL
+from workbench.lab import image
+from workbench.lab.lab import Lab, native
 
 
 # KVM recommends as many CPUs as the host has, and the emulated one has few.

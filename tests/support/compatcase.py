@@ -6,16 +6,13 @@ COMPAT_PATCHED name other build folders.
 """
 
 import re
-import sys
 import tempfile
 import unittest
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
-
-from workbench.compare import builds  # noqa: E402
-from workbench.guest.qemu import GuestError  # noqa: E402
-from workbench.testing.tap import main  # noqa: E402,F401
+from workbench.compare import builds
+from workbench.guest.qemu import GuestError
+from workbench.testing.tap import main  # noqa: F401
 
 MACHINES = {"aarch64": ("virt",), "x86_64": ("pc-q35", "pc-i440fx")}
 

@@ -7,14 +7,11 @@ the tests in full length, GUEST_TIMEOUT_FACTOR stretches all timeouts.
 
 import os
 import shutil
-import sys
 import unittest
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
-
-from workbench.guest import assets  # noqa: E402
-from workbench.system import paths, tools  # noqa: E402
+from workbench.guest import assets
+from workbench.system import paths, tools
 
 tools.ensure()
 tools.activate()
