@@ -14,6 +14,9 @@ OWN = {"scripts", "patches", "bench", "examples", "build", "README.md", "CONTRIB
 # tests/ is shared: these folders of it are QEMU's.
 QEMU_TESTS = {"data", "functional", "include", "migration-stress", "qapi-schema", "qemu-iotests",
               "qtest", "tcg", "unit", "vhost-user-bridge.c"}
+# docs/ is shared: files with this ending that lie directly in it are the project's pages. QEMU
+# writes its documentation in reStructuredText and has none of these.
+PAGE = ".md"
 
 
 def is_own(path):
@@ -21,6 +24,8 @@ def is_own(path):
     parts = PurePosixPath(path).parts
     if parts[0].startswith(".") or parts[0] in OWN:
         return True
+    if parts[0] == "docs":
+        return len(parts) == 2 and parts[1].endswith(PAGE)
     return parts[0] == "tests" and (len(parts) < 3 or parts[1] not in QEMU_TESTS)
 
 

@@ -80,10 +80,32 @@ class Export(fake.WorkbenchCase):
     def test_clash(self):
         """A file that needs the place of one of the project's own is refused."""
         self.setup_series()
-        for path in ("scripts/new.py", "tests/guest/x.c", "README.md", ".ci/x"):
+        for path in ("scripts/new.py", "tests/guest/x.c", "README.md", "docs/page.md", ".ci/x"):
             self.commit("hw/arm: clash", {path: "x\n"})
             self.assertIn(path, self.series("export", status=1))
             self.git("reset", "-q", "--hard", "base")
+
+    def test_pages_of_the_project(self):
+        """A page in docs/ is no part of the mirror, whatever the series adds beside it."""
+        self.two_patches()
+        page = self.top / "docs/page.md"
+        page.parent.mkdir(exist_ok=True)
+        page.write_text("# A page\n")
+        self.series("check")
+        self.commit("docs: describe another board", {"docs/system/other.rst": "Other\n=====\n"})
+        self.series("export")
+        self.assertIn("No mirrored file", self.series("absorb"))
+        self.git("reset", "-q", "--hard", "HEAD^^")
+        self.series("export")
+        self.assertEqual([p.name for p in (self.top / "docs").rglob("*")], ["page.md"])
+        self.assertEqual(page.read_text(), "# A page\n")
+        # Anything else there that the series does not add is an error.
+        for name in ("page.rst", "system/page.md"):
+            stray = self.top / "docs" / name
+            stray.parent.mkdir(exist_ok=True)
+            stray.write_text("x\n")
+            self.assertIn(f"docs/{name}: not in the series", self.series("check", status=1))
+            stray.unlink()
 
     def test_refused_commits(self):
         """A merge, and an author who is a person, are refused with the way out."""
