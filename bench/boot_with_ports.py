@@ -8,9 +8,11 @@ longer than without any port it takes.
 import statistics
 import time
 
-from workbench import assets, bench, paths, rootports
-from workbench.guest import Config, Guest
-from workbench.report import Progress, info
+from workbench.bench import benchmarks
+from workbench.guest import assets, rootports
+from workbench.guest.guest import Config, Guest
+from workbench.system import paths
+from workbench.ui.report import Progress, info
 
 PORTS = (0, 28, 64, 128, 240)
 MOST_ROUNDS = 3         # a round takes minutes
@@ -49,7 +51,7 @@ def _medians(qemus, rounds):
 
 
 def measure(options):
-    """Returns the Results; see bench.run()."""
+    """Returns the Results; see benchmarks.run()."""
     qemus = {"patched": options.qemu}
     pristine = paths.PRISTINE / "qemu-system-aarch64"
     if pristine.is_file():
@@ -62,14 +64,14 @@ def measure(options):
              for (name, ports), seconds in medians.items()}
     results = []
     if "pristine" in qemus:
-        results.append(bench.ratio("boot without ports, pristine and patched",
-                                   medians["pristine", 0], medians["patched", 0], text=_seconds))
-        results += [bench.ratio(
+        results.append(benchmarks.ratio("boot without ports, pristine and patched",
+                                        medians["pristine", 0], medians["patched", 0], text=_seconds))
+        results += [benchmarks.ratio(
             f"boot with {ports} ports, what is added to that, pristine and patched",
             extra["pristine", ports], extra["patched", ports],
             LIMIT if ports == PORTS[-1] else None, _seconds) for ports in PORTS[1:]]
     few, many = PORTS[-2:]
-    results += [bench.ratio(f"{name}: what is added, {few} and {many} ports "
-                            f"({many / few:.2f} times as many)", extra[name, few],
-                            extra[name, many], text=_seconds) for name in qemus]
+    results += [benchmarks.ratio(f"{name}: what is added, {few} and {many} ports "
+                                 f"({many / few:.2f} times as many)", extra[name, few],
+                                 extra[name, many], text=_seconds) for name in qemus]
     return results

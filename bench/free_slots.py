@@ -4,9 +4,10 @@
 import statistics
 import time
 
-from workbench import assets, bench
-from workbench.guest import Config, Guest
-from workbench.report import Progress
+from workbench.bench import benchmarks
+from workbench.guest import assets
+from workbench.guest.guest import Config, Guest
+from workbench.ui.report import Progress
 
 MAXCPUS = 512
 KIB_PER_SLOT = 16
@@ -25,7 +26,7 @@ def _start(options, maxcpus):
 
 
 def measure(options):
-    """Returns the Results; see bench.run().
+    """Returns the Results; see benchmarks.run().
 
     Timed here and not with hyperfine, which measures all runs of one command before the next: the
     drift of a shared machine would then look like a difference of milliseconds.
@@ -45,10 +46,10 @@ def measure(options):
     slot = (many - few) / (MAXCPUS - 1)
     fast, slow = (statistics.median(times[maxcpus]) for maxcpus in (1, MAXCPUS))
     return [
-        bench.Result(f"QEMU's memory, maxcpus 1 and {MAXCPUS}", f"{few / 1024:.1f} MiB",
-                     f"{many / 1024:.1f} MiB", f"{slot:.1f} KiB a slot",
-                     f"at most {KIB_PER_SLOT} KiB", slot <= KIB_PER_SLOT),
-        bench.Result(f"QEMU's start, maxcpus 1 and {MAXCPUS}", bench.milliseconds(fast),
-                     bench.milliseconds(slow), f"{(slow - fast) * 1000:+.0f} ms",
-                     f"at most +{SECONDS * 1000:.0f} ms", slow - fast <= SECONDS),
+        benchmarks.Result(f"QEMU's memory, maxcpus 1 and {MAXCPUS}", f"{few / 1024:.1f} MiB",
+                          f"{many / 1024:.1f} MiB", f"{slot:.1f} KiB a slot",
+                          f"at most {KIB_PER_SLOT} KiB", slot <= KIB_PER_SLOT),
+        benchmarks.Result(f"QEMU's start, maxcpus 1 and {MAXCPUS}", benchmarks.milliseconds(fast),
+                          benchmarks.milliseconds(slow), f"{(slow - fast) * 1000:+.0f} ms",
+                          f"at most +{SECONDS * 1000:.0f} ms", slow - fast <= SECONDS),
     ]

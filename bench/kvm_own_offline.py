@@ -11,8 +11,9 @@ import contextlib
 import statistics
 import time
 
-from workbench import bench, lab, labhost
-from workbench.guest import Config, Guest
+from workbench.bench import benchmarks
+from workbench.guest.guest import Config, Guest
+from workbench.lab import image, lab
 
 HOSTS = {"with FEAT_S2FWB": lab.CPU, "without FEAT_S2FWB": "neoverse-n1"}
 MIB = 64
@@ -40,19 +41,19 @@ def _measure(guests, rounds):
 
 
 def measure(options):
-    """Returns the Results; see bench.run()."""
+    """Returns the Results; see benchmarks.run()."""
     results = []
-    kernel, initrd, firmware = labhost.guest_files()
+    kernel, initrd, firmware = image.guest_files()
     for host, cpu in HOSTS.items():
         with contextlib.ExitStack() as stack:
             place = stack.enter_context(lab.Lab(f"bench-{cpu.split(',')[0]}", lab.config(cpu=cpu)))
             guests = {name: stack.enter_context(Guest(Config(
-                labhost.binary(), kernel, initrd, firmware, accel="kvm", cpu="host",
+                image.binary(), kernel, initrd, firmware, accel="kvm", cpu="host",
                 machine=f"virt,gic-version=3,cpu-hotplug={name}", smp="2",
                 memory="256M", place=place), f"bench-own-{name}")) for name in ("off", "on")}
             found = _measure(guests, options.rounds)
         for number, what in enumerate(("offline and online", f"first use of {MIB} MiB after that",
                                        f"use of {MIB} MiB again")):
-            results.append(bench.ratio(f"host {host}: {what}, cpu-hotplug=off and on",
-                                       found["off"][number], found["on"][number]))
+            results.append(benchmarks.ratio(f"host {host}: {what}, cpu-hotplug=off and on",
+                                            found["off"][number], found["on"][number]))
     return results

@@ -9,8 +9,10 @@ import contextlib
 import statistics
 import time
 
-from workbench import assets, bench, guestprobe, lab, plugbench
-from workbench.guest import Config
+from workbench.bench import benchmarks, plugs
+from workbench.guest import assets, cpuprobe
+from workbench.guest.guest import Config
+from workbench.lab import lab
 
 SIZES = (4, 64)
 LIMIT = 1.3
@@ -45,21 +47,22 @@ def _gaps(subject, rounds):
 
 
 def measure(options):
-    """Returns the Results; see bench.run()."""
+    """Returns the Results; see benchmarks.run()."""
     with contextlib.ExitStack() as stack:
         place, qemu = lab.enter(stack, "bench-host", options.qemu)
-        subjects = [plugbench.Subject(stack, Config(
-            qemu=qemu, kernel=assets.kernel(), initrd=guestprobe.initrd(),
+        subjects = [plugs.Subject(stack, Config(
+            qemu=qemu, kernel=assets.kernel(), initrd=cpuprobe.initrd(),
             firmware=assets.firmware().efi, machine="virt,gic-version=3", accel="kvm", cpu="host",
             memory="512M", smp=f"2,maxcpus={size}", place=place), "virt with KVM", size)
             for size in SIZES]
-        plugbench.measure(subjects, options.rounds)
+        plugs.measure(subjects, options.rounds)
         gaps = [_gaps(subject, options.rounds) for subject in subjects]
-    results = plugbench.results(subjects, LIMIT)
+    results = plugs.results(subjects, LIMIT)
     for subject, (quiet, plugged) in zip(subjects, gaps):
-        results.append(bench.ratio(f"virt with KVM: longest gap of a CPU without and with a plug, "
-                                   f"maxcpus {subject.maxcpus}", quiet, plugged))
-    results.append(bench.ratio(
+        results.append(benchmarks.ratio(
+            "virt with KVM: longest gap of a CPU without and with a plug, "
+            f"maxcpus {subject.maxcpus}", quiet, plugged))
+    results.append(benchmarks.ratio(
         f"virt with KVM: longest gap of a CPU with a plug, maxcpus {SIZES[0]} and {SIZES[-1]}",
         gaps[0][1], gaps[-1][1], LIMIT_GAP))
     return results

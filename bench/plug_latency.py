@@ -3,9 +3,10 @@
 
 import contextlib
 
-from workbench import assets, plugbench
-from workbench.guest import Config
-from workbench.report import info
+from workbench.bench import plugs
+from workbench.guest import assets
+from workbench.guest.guest import Config
+from workbench.ui.report import info
 
 SIZES = (4, 64, 240, 512)
 SIZES_X86 = (4, 240)
@@ -19,7 +20,7 @@ SAME_WAIT = "rcutree.jiffies_till_first_fqs=1 rcutree.jiffies_till_next_fqs=1"
 
 
 def _virt(stack, options, name="virt", sizes=SIZES, append=""):
-    return [plugbench.Subject(stack, Config(
+    return [plugs.Subject(stack, Config(
         qemu=options.qemu, kernel=assets.kernel(), initrd=assets.initrd(),
         firmware=assets.firmware().efi, memory=MEMORY, append=f"quiet harness {append}",
         smp=f"2,maxcpus={size}"), name, size) for size in sizes]
@@ -31,7 +32,7 @@ def _q35(stack, options):
         return []
     extra = [word for folder in assets.bios_x86() for word in ("-L", folder)] + ["-vga", "none"]
     # x86 Linux numbers CPUs as they come.
-    return [plugbench.Subject(stack, Config(
+    return [plugs.Subject(stack, Config(
         qemu=options.qemu_x86, kernel=assets.kernel_x86(), initrd=assets.initrd("amd64"),
         memory=MEMORY, machine="q35", cpu="qemu64", console="ttyS0", smp=f"2,maxcpus={size}",
         extra=extra), "q35", size, number=2) for size in SIZES_X86]
@@ -42,6 +43,6 @@ def measure(options):
     with contextlib.ExitStack() as stack:
         virt, q35 = _virt(stack, options), _q35(stack, options)
         same = _virt(stack, options, "virt, same RCU wait", (SIZES[0], SIZES[-1]), SAME_WAIT)
-        plugbench.measure(virt + same + q35, options.rounds)
-    return (plugbench.results(virt, LIMIT) + plugbench.results(same)
-            + (plugbench.results(q35) if q35 else []))
+        plugs.measure(virt + same + q35, options.rounds)
+    return (plugs.results(virt, LIMIT) + plugs.results(same)
+            + (plugs.results(q35) if q35 else []))

@@ -6,8 +6,10 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import assets, paths, table, tools
-from .report import WorkbenchError, step
+from .guest import assets
+from .system import paths, tools
+from .ui import table
+from .ui.report import WorkbenchError, step
 
 BOOT_CPUS = 2
 MAX_CPUS = 8
@@ -51,7 +53,7 @@ class Demonstration:
 
         A failed action becomes a wrong row, so that the table is complete.
         """
-        from .guest import GuestError
+        from .guest.guest import GuestError
         step(name)
         start = time.monotonic()
         answers, right = [], True
@@ -76,7 +78,7 @@ class Demonstration:
 
     def table(self):
         """The rows as text; long answers follow the table."""
-        from .guestcpu import format_list
+        from .guest.cpus import format_list
         lines, notes = [], []
         for row in self.rows:
             answer = row.answer
@@ -130,13 +132,15 @@ class Demonstration:
 
 def _config(options):
     """The guest's Config from the command's OPTIONS; builds and fetches only what is not given."""
-    from .guest import Config
+    from .guest.guest import Config
     qemu = options.qemu
     if not qemu:
-        from . import host, qemubuild, tree
+        from .build import emulators
+        from .series import tree
+        from .system import host
         host.require("series", "build")
         tree.ensure()
-        qemu = qemubuild.build("patched", ["qemu-system-aarch64"])
+        qemu = emulators.build("patched", ["qemu-system-aarch64"])
     append = "quiet"
     if not options.initrd and not options.keep:
         append += " harness"
@@ -159,8 +163,8 @@ def run(options):
             raise WorkbenchError(f"--{name} {path}: there is no such file.")
     tools.ensure()
     # Only now, because these need the packages that ensure() unpacks.
-    from .guest import Guest, GuestError
-    from .guestcpu import Cpus
+    from .guest.cpus import Cpus
+    from .guest.guest import Guest, GuestError
     config = _config(options)
     if not (options.kernel or options.initrd or options.firmware):
         assets.defaults()
@@ -184,7 +188,7 @@ def run(options):
 
 
 def _demonstrate(guest, cpus, release, booted):
-    from .guest import Refused
+    from .guest.guest import Refused
     if cpus.view().enabled is None:
         raise WorkbenchError(f"The guest runs Linux {release}, which cannot use added CPUs: that "
                              "needs 6.11 or later. Give a newer one with --kernel.")

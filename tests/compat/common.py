@@ -13,8 +13,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
-from workbench import compat                # noqa: E402
-from workbench.tap import main              # noqa: E402,F401
+from workbench.compare import compat  # noqa: E402
+from workbench.testing.tap import main  # noqa: E402,F401
 
 MACHINES = {"aarch64": ("virt",), "x86_64": ("pc-q35", "pc-i440fx")}
 

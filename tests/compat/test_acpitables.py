@@ -7,7 +7,7 @@ import struct
 import unittest
 
 import common
-from workbench import acpitables as acpi
+from workbench.compare import acpitables as acpi
 
 
 def table(signature, body, revision=5, head=36):

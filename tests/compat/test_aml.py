@@ -10,7 +10,7 @@ import unittest
 from pathlib import Path
 
 import common
-from workbench import acpitables, compat
+from workbench.compare import acpitables, compat
 
 # acpiexec takes every bit of the registers for this, the one that says "has a CPU" among them.
 TAKEN, FREE = "1", "0"

@@ -9,7 +9,7 @@ import unittest
 from pathlib import Path
 
 import common
-from workbench import compat
+from workbench.compare import compat
 
 # Each program is the firmware, which both CPUs execute. The first CPU starts the second by PSCI.
 START_SECOND = (

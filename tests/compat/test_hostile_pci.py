@@ -12,7 +12,7 @@ import random
 import unittest
 
 import common
-from workbench import compat
+from workbench.compare import compat
 
 ECAM = 0x3f000000
 PCIHP = 0x090c0000

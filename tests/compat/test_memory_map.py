@@ -14,7 +14,7 @@ import unittest
 from pathlib import Path
 
 import common
-from workbench import compat
+from workbench.compare import compat
 
 # Bridges of each kind, and something behind them.
 BRIDGES = ["-device", "pcie-root-port,id=port,chassis=1", "-device", "pci-testdev,bus=port",

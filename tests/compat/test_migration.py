@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 import common
-from workbench import compat
+from workbench.compare import compat
 
 
 def chain(case, start, save, what):

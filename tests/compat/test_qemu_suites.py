@@ -11,7 +11,10 @@ import functools
 import unittest
 
 import common
-from workbench import assets, compat, paths, qemusuites, qtests
+from workbench.compare import compat
+from workbench.guest import assets
+from workbench.system import paths
+from workbench.testing import qemusuites, qtests
 
 ARM_SUITES = ("qtest-aarch64", "func-aarch64")
 THOROUGH = "func-aarch64-thorough"      # downloads guests from the Internet

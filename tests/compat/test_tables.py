@@ -15,7 +15,7 @@ import unittest
 from dataclasses import dataclass
 
 import common
-from workbench import acpitables, compat
+from workbench.compare import acpitables, compat
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import json
 import unittest
 
 import common
-from workbench import compat
+from workbench.compare import compat
 
 
 # Sent only while a CPU waits to be removed, and where that was lost before: an eject during a

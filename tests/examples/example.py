@@ -4,8 +4,8 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from workbench import paths
-from workbench.guest import Config
+from workbench.guest.guest import Config
+from workbench.system import paths
 
 FOLDER = paths.TOP / "examples"
 

@@ -19,11 +19,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "guest"))
 import guestcase                                                    # noqa: E402
 import virshell                                                     # noqa: E402
 from example import FOLDER, Script                                  # noqa: E402
-from workbench import assets, host, modules, paths                  # noqa: E402
-from workbench.console import READY, Console                        # noqa: E402
-from workbench.guest import FACTOR                                  # noqa: E402
-from workbench.guestcpu import Cpus                                 # noqa: E402
-from workbench.report import WorkbenchError                         # noqa: E402
+from workbench.guest import assets, modules  # noqa: E402
+from workbench.guest.console import READY, Console  # noqa: E402
+from workbench.guest.cpus import Cpus  # noqa: E402
+from workbench.guest.guest import FACTOR  # noqa: E402
+from workbench.system import host, paths  # noqa: E402
+from workbench.ui.report import WorkbenchError  # noqa: E402
 
 DRIVERS = ("virtio_blk", "virtio_net", "virtio_scsi", "sr_mod", "xhci-pci", "usbhid",
            "hid-generic")

@@ -15,9 +15,10 @@ from pathlib import Path
 
 from pexpect import EOF, TIMEOUT
 from pexpect.popen_spawn import PopenSpawn
-from workbench import libvirt, polling
-from workbench.ending import Judge
-from workbench.guest import FACTOR, GuestError
+from workbench.guest.ending import Judge
+from workbench.guest.guest import FACTOR, GuestError
+from workbench.system import polling
+from workbench.testing import libvirt
 
 _PR_SET_PDEATHSIG = 1
 # As root, libvirt wants a user of its own to run QEMU.

@@ -9,7 +9,7 @@ every kilobyte of growth is QEMU's.
 import os
 import time
 
-from workbench.guestcpu import SYSFS
+from workbench.guest.cpus import SYSFS
 
 GROWTH = 1024                   # KiB
 # What was allocated once, like a larger TLB for the boot CPU, does not come again.

@@ -2,8 +2,8 @@
 """device_add of a CPU fails after all checks, whatever runs the guest."""
 
 from cyclecases import GROWTH
-from workbench.guest import Refused
-from workbench.preload import Preloaded
+from workbench.guest.guest import Refused
+from workbench.testing.preload import Preloaded
 
 
 class FaultCases:

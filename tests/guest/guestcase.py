@@ -13,15 +13,16 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
-from workbench import assets, paths, tools                      # noqa: E402
+from workbench.guest import assets  # noqa: E402
+from workbench.system import paths, tools  # noqa: E402
 
 tools.ensure()
 tools.activate()
 
-from workbench import tap                                       # noqa: E402
-from workbench.guest import Config, Guest, GuestError, Refused  # noqa: E402,F401
-from workbench.guestcpu import Cpus                             # noqa: E402
-from workbench.place import LOCAL                               # noqa: E402
+from workbench.guest.cpus import Cpus  # noqa: E402
+from workbench.guest.guest import Config, Guest, GuestError, Refused  # noqa: E402,F401
+from workbench.guest.place import LOCAL  # noqa: E402
+from workbench.testing import tap  # noqa: E402
 
 QEMU = Path(os.environ.get("GUEST_QEMU", paths.PATCHED / "qemu-system-aarch64"))
 LONG = os.environ.get("GUEST_LONG", "0") not in ("", "0")

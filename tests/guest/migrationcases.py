@@ -3,8 +3,8 @@
 
 import time
 
-from workbench import modules
-from workbench.guest import Refused
+from workbench.guest import modules
+from workbench.guest.guest import Refused
 
 
 class Moving:

@@ -4,7 +4,7 @@
 import hashlib
 
 import guestcase
-from workbench import assets, modules
+from workbench.guest import assets, modules
 
 DISK_SIZE = 4096
 # A few hundred ports take minutes to boot where the machine has other work, too.

@@ -11,8 +11,9 @@ import subprocess
 from dataclasses import replace
 
 from guestcase import LONG
-from workbench import crossbuild, paths
-from workbench.guest import GuestError
+from workbench.build import cross
+from workbench.guest.guest import GuestError
+from workbench.system import paths
 
 SOURCES = paths.TOP / "tests/psci"
 BUILT = paths.BUILD / "psci"
@@ -46,12 +47,12 @@ def firmware():
     newest = max(path.stat().st_mtime for path in SOURCES.iterdir())
     if target.exists() and target.stat().st_mtime > newest:
         return target
-    if crossbuild.needed():
-        crossbuild.toolchain()
+    if cross.needed():
+        cross.toolchain()
     BUILT.mkdir(parents=True, exist_ok=True)
     program, image = (BUILT / f"new-{os.getpid()}{suffix}" for suffix in (".elf", ".bin"))
-    for command in ([crossbuild.program("gcc"), *OPTIONS, "-o", program, "start.S", "monitor.c"],
-                    [crossbuild.program("objcopy"), "-O", "binary", program, image]):
+    for command in ([cross.program("gcc"), *OPTIONS, "-o", program, "start.S", "monitor.c"],
+                    [cross.program("objcopy"), "-O", "binary", program, image]):
         done = subprocess.run(command, cwd=SOURCES, text=True, check=False,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         if done.returncode:

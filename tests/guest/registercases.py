@@ -10,7 +10,7 @@ import re
 import subprocess
 import sys
 
-from workbench import paths
+from workbench.system import paths
 
 ANALYZER = paths.QEMU_SRC / "scripts/analyze-migration.py"
 

@@ -13,7 +13,10 @@ import unittest
 from unittest import mock
 
 import guestcase
-from workbench import compat, guest, process, tap
+from workbench.compare import compat
+from workbench.guest import guest
+from workbench.system import process
+from workbench.testing import tap
 
 UNUSED = ["-global", "no-such-device.option=1"]
 WARNING = "warning: global no-such-device.option has invalid class name"

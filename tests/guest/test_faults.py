@@ -31,7 +31,7 @@ class Work(WorkCases, guestcase.GuestCase):
 
     def test_migration(self):
         """TCG has each CPU end what it is at when dirty pages have been collected."""
-        self.check_migration()
+        self.check_migration("dirty-bitmap")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@
 import shutil
 
 import guestcase
-from workbench import assets
+from workbench.guest import assets
 
 # Linux before 6.11 cannot use CPUs that come later, but must not be harmed by them.
 WITHOUT_HOTPLUG = ("6.1",)

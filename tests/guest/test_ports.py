@@ -8,7 +8,8 @@ import itertools
 import guestcase
 import portcase
 import wire
-from workbench import paths, rootports
+from workbench.guest import rootports
+from workbench.system import paths
 
 FIRMWARE = ("2022.11", "2025.02", None)
 PORTS = (15, 16, 28, 64, 248)

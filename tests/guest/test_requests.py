@@ -8,8 +8,8 @@ import time
 
 import guestcase
 import monitor
-from workbench.guest import FACTOR
-from workbench.guestcpu import SYSFS
+from workbench.guest.cpus import SYSFS
+from workbench.guest.guest import FACTOR
 
 
 class Refusal(guestcase.GuestCase):

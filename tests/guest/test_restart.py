@@ -7,7 +7,7 @@ import re
 
 import guestcase
 import restartcases
-from workbench import assets
+from workbench.guest import assets
 
 COMPLAINTS = "Oops|BUG|WARNING|Call trace"
 

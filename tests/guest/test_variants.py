@@ -4,8 +4,8 @@
 """CPU and machine in other shapes: features that have state outside of the CPU, nodes, many CPUs."""
 
 import guestcase
-from workbench import guestprobe
-from workbench.guestcpu import SYSFS
+from workbench.guest import cpuprobe
+from workbench.guest.cpus import SYSFS
 
 
 class Features(guestcase.GuestCase):
@@ -15,7 +15,7 @@ class Features(guestcase.GuestCase):
         """Vectors, signed pointers and tagged memory, in both directions."""
         guest, cpus = self.boot(self.config(
             machine="virt,gic-version=3,cpu-hotplug=on,mte=on", cpu="max,pauth-impdef=on",
-            smp="1,maxcpus=4", memory="256M", initrd=guestprobe.initrd()))
+            smp="1,maxcpus=4", memory="256M", initrd=cpuprobe.initrd()))
         length = guest.check("taskset -c 0 cpu-probe vectors")
         self.assertGreaterEqual(int(length), 16)
         for _ in range(2):

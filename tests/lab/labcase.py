@@ -2,7 +2,7 @@
 """What the tests with KVM share.
 
 On an Arm host with a usable /dev/kvm the guests run there. Anywhere else they run inside the
-emulated Arm host (workbench/lab.py), which is booted for the first test of a file that needs it.
+emulated Arm host (workbench/lab/lab.py), which is booted for the first test of a file that needs it.
 Environment: see tests/guest/guestcase.py; LAB_NATIVE=0 means the emulated host even on an Arm host.
 """
 
@@ -15,9 +15,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "guest"))
 import guestcase                                                    # noqa: E402
 from guestcase import GuestError, Refused, main                     # noqa: E402,F401
 
-from workbench import assets, labhost                               # noqa: E402
-from workbench.lab import Lab, native                               # noqa: E402
-from workbench.place import LOCAL                                   # noqa: E402
+from workbench.guest import assets  # noqa: E402
+from workbench.guest.place import LOCAL  # noqa: E402
+from workbench.lab import image  # noqa: E402
+from workbench.lab.lab import Lab, native  # noqa: E402
 
 
 # KVM recommends as many CPUs as the host has, and the emulated one has few.
@@ -77,7 +78,7 @@ class LabCase(guestcase.GuestCase):
 
     def config(self, kernel=assets.DEFAULT_KERNEL, firmware=assets.DEFAULT_FIRMWARE, **changes):
         """A Config of a guest with KVM; CHANGES are fields of Config."""
-        fields = {"qemu": guestcase.QEMU if native() else labhost.binary(),
+        fields = {"qemu": guestcase.QEMU if native() else image.binary(),
                   "machine": "virt,gic-version=3", "accel": "kvm", "cpu": "host", "smp": "2",
                   "memory": "256M", "says": (RECOMMENDED,)}
         return super().config(kernel, firmware, **{**fields, **changes})

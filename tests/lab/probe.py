@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The virtual counter of a guest's CPUs, watched by the program of workbench/guestprobe.py."""
+"""The virtual counter of a guest's CPUs, watched by the program of workbench/guest/cpuprobe.py."""
 
 import contextlib
 
-from workbench.guest import GuestError
+from workbench.guest.guest import GuestError
 
 
 class Counter:

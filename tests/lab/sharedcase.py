@@ -3,9 +3,9 @@
 them."""
 
 import labcase
-from workbench import guestprobe
-from workbench.guest import FACTOR, Guest
-from workbench.guestcpu import SYSFS, Cpus
+from workbench.guest import cpuprobe
+from workbench.guest.cpus import SYSFS, Cpus
+from workbench.guest.guest import FACTOR, Guest
 
 
 class SharedCase(labcase.LabCase):
@@ -40,7 +40,7 @@ class SharedCase(labcase.LabCase):
         cls = type(self)
         if cls._guest is None:
             name = f"{cls.__module__}.{cls.__qualname__}".replace("__main__.", "")
-            cls._guest = Guest(self.config(**{"initrd": guestprobe.initrd(), **self.options}), name,
+            cls._guest = Guest(self.config(**{"initrd": cpuprobe.initrd(), **self.options}), name,
                                paused=self.never_runs)
             cls._cpus = Cpus(cls._guest)
             self.addCleanup(self._hand_back)

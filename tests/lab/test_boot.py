@@ -10,9 +10,9 @@ import unittest
 from pathlib import Path
 
 import labcase
-from workbench import labhost
-from workbench.guest import FACTOR, Config, Guest, GuestError
-from workbench.lab import Lab
+from workbench.guest.guest import FACTOR, Config, Guest, GuestError
+from workbench.lab import image
+from workbench.lab.lab import Lab
 
 
 class Host(unittest.TestCase):
@@ -62,7 +62,7 @@ class Host(unittest.TestCase):
         self.host.check("modprobe nvme; "
                         "for i in $(seq 100); do [ -b /dev/nvme0n1 ] && break; sleep 0.05; done")
         self.assertEqual(int(self.host.check("cat /sys/block/nvme0n1/size")) * 512,
-                         labhost.DISK_SIZE)
+                         image.DISK_SIZE)
 
     def test_commands(self):
         """Exit status and output of a command and of a program come back, and files go in."""
@@ -80,7 +80,7 @@ class Host(unittest.TestCase):
         """What the host says last is in the failures of its guests, at once."""
         with Lab("test_boot.crash") as host:
             # Without firmware it only waits.
-            guest = Guest(Config(qemu=labhost.binary(), place=host), "test_boot.crash.guest")
+            guest = Guest(Config(qemu=image.binary(), place=host), "test_boot.crash.guest")
             guest.expect(status=-signal.SIGKILL)    # with the host
             self.addCleanup(guest.close)
             host.guest.console.send("echo c > /proc/sysrq-trigger")

@@ -7,7 +7,7 @@ import labcase
 from faultcases import FaultCases
 from guestcase import long_only
 from labcase import GuestError
-from workbench.preload import Preloaded
+from workbench.testing.preload import Preloaded
 from workcases import WorkCases
 
 RING = "kvm,dirty-ring-size=1024"
@@ -68,7 +68,7 @@ class Work(WorkCases, labcase.LabCase):
 
     def test_migration_with_dirty_ring(self):
         """With a ring for each vCPU, all are asked to leave the guest at each collection."""
-        self.check_migration(accel=RING)
+        self.check_migration("dirty-ring", accel=RING)
 
     def test_kick(self):
         """A vCPU's thread is kicked when it has given back what a kick needs."""

@@ -9,8 +9,8 @@ import labcase
 from gdbcases import DebuggerCases
 from guestcase import long_only
 from sharedcase import SharedCase
-from workbench.guest import FACTOR
-from workbench.lab import HERE
+from workbench.guest.guest import FACTOR
+from workbench.lab.lab import HERE
 
 
 class Debugger(DebuggerCases, SharedCase):

@@ -7,7 +7,8 @@ import re
 
 import labcase
 from labcase import GuestError
-from workbench import assets, lab, labhost
+from workbench.guest import assets
+from workbench.lab import image, lab
 
 REASON = ("it needs KVM with SMCCC filters, which the kernel of this host does not have; use "
           "Linux 6.4 or newer on the host")
@@ -17,7 +18,7 @@ ADDED = {"driver": "host-arm-cpu", "id": "new", "socket-id": 0, "cluster-id": 0,
 
 def old_host():
     """The Config of the emulated host with the old kernel."""
-    return lab.config(kernel=assets.kernel("6.1"), initrd=labhost.initrd("6.1"))
+    return lab.config(kernel=assets.kernel("6.1"), initrd=image.initrd("6.1"))
 
 
 class OldHost(labcase.LabCase):
@@ -27,7 +28,7 @@ class OldHost(labcase.LabCase):
         self.place = labcase.host("6.1", old_host)
 
     def config(self, *arguments, **changes):
-        return super().config(*arguments, **{"smp": "2,maxcpus=4", "qemu": labhost.binary(),
+        return super().config(*arguments, **{"smp": "2,maxcpus=4", "qemu": image.binary(),
                                              **changes})
 
     def test_kernel(self):

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import labcase
 from guestcase import QEMU, GuestCase
-from workbench import paths
+from workbench.system import paths
 
 ADDRESS = "0000:02:00.0"
 GROUP = "/dev/vfio/7"

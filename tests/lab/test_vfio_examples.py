@@ -11,7 +11,7 @@ import vfiocase
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "examples"))
 
 from example import FOLDER, Script                              # noqa: E402
-from workbench import assets                                    # noqa: E402
+from workbench.guest import assets  # noqa: E402
 
 
 class Passthrough(vfiocase.VfioCase):

@@ -5,8 +5,8 @@
 
 import vfiocase
 from vfiocase import NVME, SYSFS
-from workbench import labhost
-from workbench.guestcpu import Cpus
+from workbench.guest.cpus import Cpus
+from workbench.lab import image
 
 DEVICE = "/dev/nvme0n1"
 WAIT = f"for i in $(seq 200); do [ -b {DEVICE} ] && break; sleep 0.05; done; [ -b {DEVICE} ]"
@@ -31,7 +31,7 @@ class Nvme(vfiocase.VfioCase):
         self.bind(NVME)
         guest = self.boot_guest(f"vfio-pci,host={NVME},bus=hotplug0,id=at-hotplug0")
         self.assert_read(guest, "from-the-host", 5)
-        self.assertEqual(int(guest.check("cat /sys/block/nvme0n1/size")) * 512, labhost.DISK_SIZE)
+        self.assertEqual(int(guest.check("cat /sys/block/nvme0n1/size")) * 512, image.DISK_SIZE)
         self.write(guest, "from-the-guest", 7)
         self.detach(guest)
         self.release(NVME)

@@ -9,7 +9,7 @@ import tempfile
 import labcase
 import vfiocase
 from vfiocase import BYPASSED, NIC, NVME, SHARED
-from workbench import hostreport, hosttext, hostverdict
+from workbench.hostreport import collect, render, verdict
 
 # There is no Python on the host: what the report reads is copied from there.
 COPY = """
@@ -44,12 +44,12 @@ class Report(vfiocase.VfioCase):
 
     def report(self):
         """The report on a copy of what the host shows."""
-        return hostreport.collect(self.copy())
+        return collect.collect(self.copy())
 
     def judge(self, address):
         """The verdict on a device, and its text with single spaces."""
-        judged = hostverdict.judge(hostreport.collect_devices(self.copy()), address)
-        return judged, " ".join(hosttext.render_verdict(judged).split())
+        judged = verdict.judge(collect.collect_devices(self.copy()), address)
+        return judged, " ".join(render.render_verdict(judged).split())
 
     def copy(self):
         """A folder with a copy of what the host shows."""
@@ -83,7 +83,7 @@ class Report(vfiocase.VfioCase):
         self.assertEqual(card["functions"][0]["driver"], "vfio-pci")
         self.assertIn("vfio_iommu_type1", found["vfio"]["modules"])
         self.assertEqual(found["vfio"]["dma_entry_limit"], 65535)
-        text = hosttext.render(found)
+        text = render.render(found)
         self.assertIn(f"not viable: {SHARED[1]} (e1000e) still uses a host driver", text)
         self.assertIs(found["iommu"]["msi_isolated"], True)
         disk, = (device for device in groups[NVME]["devices"] if device["address"] == NVME)

@@ -6,8 +6,9 @@ user does with them.
 import shlex
 
 import labcase
-from workbench import assets, lab, modules
-from workbench.guest import FACTOR, Guest                    # noqa: F401
+from workbench.guest import assets, modules
+from workbench.guest.guest import FACTOR, Guest  # noqa: F401
+from workbench.lab import lab
 
 SYSFS = "/sys/bus/pci"
 

@@ -14,9 +14,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "guest"))
 
 import guestcase                                            # noqa: E402
-from workbench import assets, paths                         # noqa: E402
-from workbench.guest import Config                          # noqa: E402
-from workbench.guestcpu import SYSFS                        # noqa: E402
+from workbench.guest import assets  # noqa: E402
+from workbench.guest.cpus import SYSFS  # noqa: E402
+from workbench.guest.guest import Config  # noqa: E402
+from workbench.system import paths  # noqa: E402
 
 QEMU = Path(os.environ.get("GUEST_QEMU_X86", paths.PATCHED / "qemu-system-x86_64"))
 ROUNDS = 100

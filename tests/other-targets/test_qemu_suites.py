@@ -16,8 +16,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
-from workbench import assets, compat, paths, qemusuites, qtests  # noqa: E402
-from workbench.tap import main                              # noqa: E402
+from workbench.compare import compat  # noqa: E402
+from workbench.guest import assets  # noqa: E402
+from workbench.system import paths  # noqa: E402
+from workbench.testing import qemusuites, qtests  # noqa: E402
+from workbench.testing.tap import main  # noqa: E402
 
 LONG = os.environ.get("GUEST_LONG", "0") not in ("", "0")
 TESTS = {

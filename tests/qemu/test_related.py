@@ -10,7 +10,9 @@ from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
-from workbench import paths, qtests, report, tap  # noqa: E402
+from workbench.system import paths  # noqa: E402
+from workbench.testing import qtests, tap  # noqa: E402
+from workbench.ui import report  # noqa: E402
 
 
 try:

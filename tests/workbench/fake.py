@@ -16,8 +16,8 @@ from pathlib import Path
 TOP = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TOP / "scripts"))
 
-from workbench import tools                                     # noqa: E402,F401
-from workbench.tap import main                                  # noqa: E402,F401
+from workbench.system import tools  # noqa: E402,F401
+from workbench.testing.tap import main  # noqa: E402,F401
 
 PINNED = "qemu_11.1.1+ds.orig.tar.xz"
 NOWHERE = "http://127.0.0.1:9"      # the discard port: refused at once

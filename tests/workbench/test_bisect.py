@@ -14,10 +14,13 @@ import fake
 DRIVER = """
 import sys
 sys.path.insert(0, sys.argv[1] + "/scripts")
-from workbench import bisect, host, qemubuild, qemusuites, qtests, report, tools
+from workbench.build import emulators
+from workbench.system import host, paths, tools
+from workbench.testing import bisect, qemusuites, qtests
+from workbench.ui import report
 host.require = lambda *groups: None
 tools.ensure = lambda: None
-board = bisect.paths.BISECT_SRC / "hw/arm/board.c"
+board = paths.BISECT_SRC / "hw/arm/board.c"
 
 def build(source, folder, targets=None, name=None):
     text = board.read_text() if board.exists() else ""
@@ -29,8 +32,8 @@ def run(build, source, names, label, tables=False):
     bad = "WRONG" in board.read_text()
     return {"t": qemusuites.Result("qtest-aarch64/t", "FAIL" if bad else "OK", {}, "words")}
 
-qemubuild.configure_and_make = build
-qemubuild.built = lambda which: True
+emulators.configure_and_make = build
+emulators.built = lambda which: True
 qtests.related = lambda build, source, complete: ["qtest-aarch64/t"]
 qtests.run = run
 report.main(lambda: bisect.main(*eval(sys.argv[2])))

@@ -53,7 +53,7 @@ class Submit(fake.WorkbenchCase):
         self.commit("hw: for all", {"hw/arm/all.c": "int all;\n"})
         self.series("export")
         self.assertIn("new.patch, which does not exist", self.series("submit", *ME, status=1))
-        folder = self.top / "scripts/workbench/submitfiles"
+        folder = self.top / "scripts/workbench/series/replacements"
         folder.mkdir(exist_ok=True)
         (folder / "new.patch").write_text(
             "From: a <b@c.invalid>\nSubject: [PATCH] hw: theirs\n\nWhy.\n---\n"

@@ -16,9 +16,9 @@ from pathlib import Path
 from unittest import mock
 
 import fake
-from workbench import (hostcpu, hostdevices, hostkvm, hostqemu, hostqmp, hostreport, hosttext,
-                       hostverdict, paths, tools)
-from workbench.hostsysfs import Tree, members
+from workbench.hostreport import collect, cpus, devices, kvm, qemu, qmp, render, verdict
+from workbench.hostreport.sysfs import Tree, members
+from workbench.system import paths, tools
 
 CPU = "/sys/devices/system/cpu"
 NODE = "/sys/devices/system/node"
@@ -191,9 +191,9 @@ class HostCase(unittest.TestCase):
 
     def report(self, host):
         """What is found, and the text with single spaces, whose width is checked."""
-        found = hostreport.collect(host.root)
+        found = collect.collect(host.root)
         json.dumps(found)
-        text = hosttext.render(found)
+        text = render.render(found)
         for line in text.splitlines():
             self.assertLess(len(line), 100, line)
         return found, " ".join(text.split())
@@ -382,17 +382,17 @@ class Rules(HostCase):
             "0000:00:00.6": (("020000", "1:1", "nvgrace_gpu"), True, False),
         }
         tree = Tree(host.root)
-        facts = hostdevices.Facts(tree, "6.12.41")
+        facts = devices.Facts(tree, "6.12.41")
         for address, (arguments, blocks, vfio) in cases.items():
             host.device(address, *arguments)
-            device = hostdevices.describe(tree, f"{PCI}/{address}", facts)
+            device = devices.describe(tree, f"{PCI}/{address}", facts)
             self.assertEqual((device["blocks"], device["vfio"]), (blocks, vfio), arguments)
         host.device("0000:00:00.7", "020000", "1:1", "nvgrace_gpu", vfio_dev="vfio0")
-        device = hostdevices.describe(tree, f"{PCI}/0000:00:00.7", facts)
+        device = devices.describe(tree, f"{PCI}/0000:00:00.7", facts)
         self.assertEqual((device["blocks"], device["vfio"]), (False, True))
         host.device("0000:00:01.0", "060400", "1:1", "pcieport")
         (host.root / "sys/devices/pci0000:00/0000:00:01.0/class").unlink()
-        device = hostdevices.describe(tree, f"{PCI}/0000:00:01.0", facts)
+        device = devices.describe(tree, f"{PCI}/0000:00:01.0", facts)
         self.assertEqual((device["blocks"], device["class"]), (False, None))
 
     def test_platform_device(self):
@@ -413,15 +413,15 @@ class Rules(HostCase):
                            (0x481fd010, "HiSilicon TSV110"), (0x410ff000, "Arm part 0xf00"),
                            (0x000f0510, "emulated QEMU max r0p0"),
                            (0x7f0f0510, "implementer 0x7f part 0x051")):
-            self.assertIn(name, hostcpu.midr_name(midr))
+            self.assertIn(name, cpus.midr_name(midr))
 
     def test_smbios(self):
         """The module's entries come first, and a table that is cut off does no harm."""
         host = Host(self.folder, "aarch64", 1)
         host.file("/sys/firmware/dmi/tables/DMI", smbios("Cut", 1000)[:-2])
-        self.assertEqual(hostcpu.processor(Tree(host.root)), (None, None))
+        self.assertEqual(cpus.processor(Tree(host.root)), (None, None))
         host.file("/sys/firmware/dmi/entries/4-0/raw", smbios("Whole", 2600))
-        self.assertEqual(hostcpu.processor(Tree(host.root)),
+        self.assertEqual(cpus.processor(Tree(host.root)),
                          ("Whole", {"mhz": 2600, "source": "SMBIOS"}))
 
     def test_lists(self):
@@ -437,9 +437,9 @@ class Verdict(HostCase):
 
     def judge(self, address):
         """The verdict, and its text with single spaces."""
-        judged = hostverdict.judge(hostreport.collect_devices(self.host.root), address)
+        judged = verdict.judge(collect.collect_devices(self.host.root), address)
         json.dumps(judged)
-        return judged, " ".join(hosttext.render_verdict(judged).split())
+        return judged, " ".join(render.render_verdict(judged).split())
 
     def refused(self, address, *words):
         judged, text = self.judge(address)
@@ -534,7 +534,7 @@ class Verdict(HostCase):
         for text, isolated in (("IR-PCI-MSIX-0000:01:00.0  0-edge", True), ("XT-PIC", None),
                                ("IO-APIC   2-edge", False), ("IR-IO-APIC  2-edge", True)):
             self.host.file("/proc/interrupts", f" 24:  1  {text}  x\n")
-            found = hostreport.collect_devices(self.host.root)
+            found = collect.collect_devices(self.host.root)
             self.assertIs(found["iommu"]["msi_isolated"], isolated, text)
 
     def test_disks(self):
@@ -591,17 +591,19 @@ class OldPython(unittest.TestCase):
             path = waiting.pop()
             found.add(path)
             for node in ast.walk(ast.parse(path.read_text())):
-                if isinstance(node, ast.ImportFrom) and (node.level or node.module == "workbench"):
-                    names = [node.module] if node.level and node.module else \
-                        [alias.name for alias in node.names]
-                    modules = [paths.SCRIPTS / "workbench" / f"{name}.py" for name in names]
-                    waiting += [module for module in modules
-                                if module.exists() and module not in found]
+                if not isinstance(node, ast.ImportFrom):
+                    continue
+                top = path.parents[node.level - 1] if node.level else paths.SCRIPTS
+                source = top.joinpath(*(node.module or "").split("."))
+                modules = [source.with_suffix(".py")] + [source / f"{alias.name}.py"
+                                                         for alias in node.names]
+                waiting += [module for module in modules
+                            if module.exists() and module not in found]
         return sorted(found)
 
     def test_language(self):
         files = self.files()
-        self.assertIn("hostqmp.py", [path.name for path in files])
+        self.assertIn("qmp.py", [path.name for path in files])
         self.assertLess(len(files), 16, files)      # not half of the workbench
         for path in files:
             tree = ast.parse(path.read_text(), str(path), feature_version=(3, 6))
@@ -611,10 +613,10 @@ class OldPython(unittest.TestCase):
                 if name == "text" and not isinstance(node, ast.keyword):
                     continue
                 self.assertNotIn(name, self.NEWER, f"{path}:{getattr(node, 'lineno', '')}")
-                if isinstance(node, (ast.Import, ast.ImportFrom)):
-                    names = [alias.name for alias in node.names] + [getattr(node, "module", None)]
-                    self.assertFalse({"dataclasses", "graphlib", "tomllib", "qemu"} & set(names),
-                                     path)
+                names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else \
+                    [node.module] if isinstance(node, ast.ImportFrom) and not node.level else []
+                self.assertFalse({"dataclasses", "graphlib", "tomllib", "qemu"}
+                                 & {name.partition(".")[0] for name in names}, path)
 
     def test_run(self):
         """The oldest one of this machine gives the same output."""
@@ -652,37 +654,37 @@ class Kvm(unittest.TestCase):
                 raise OSError(errno.ENXIO, "no such attribute")
             return 0
 
-        with mock.patch.multiple(hostkvm.os, open=mock.Mock(side_effect=opened, return_value=76),
+        with mock.patch.multiple(kvm.os, open=mock.Mock(side_effect=opened, return_value=76),
                                  close=mock.DEFAULT), \
-                mock.patch.object(hostkvm.fcntl, "ioctl", ioctl):
+                mock.patch.object(kvm.fcntl, "ioctl", ioctl):
             tree = Tree()
-            return hostkvm.ask(tree, arch), tree.unseen
+            return kvm.ask(tree, arch), tree.unseen
 
     def test_arm(self):
         answers = {9: 128, 66: 512, 165: 48, 240: 1}
-        kvm, unseen = self.ask("aarch64", answers)
-        self.assertEqual(kvm, {"usable": True, "reason": None, "vcpus_recommended": 128,
-                               "vcpus_max": 512, "nested": True, "smccc_filter": True})
+        answer, unseen = self.ask("aarch64", answers)
+        self.assertEqual(answer, {"usable": True, "reason": None, "vcpus_recommended": 128,
+                                  "vcpus_max": 512, "nested": True, "smccc_filter": True})
         self.assertEqual(unseen, {})
         self.assertIs(self.ask("aarch64", answers, filters=False)[0]["smccc_filter"], False)
 
     def test_not_usable(self):
         for number, words in ((errno.ENOENT, "EL2"), (errno.ENODEV, "cannot be opened")):
-            kvm, unseen = self.ask("aarch64", {}, opened=OSError(number, os.strerror(number)))
-            self.assertIs(kvm["usable"], False)
-            self.assertIn(words, kvm["reason"])
+            answer, unseen = self.ask("aarch64", {}, opened=OSError(number, os.strerror(number)))
+            self.assertIs(answer["usable"], False)
+            self.assertIn(words, answer["reason"])
             self.assertIn("what KVM can do", unseen)
-        with mock.patch.object(hostkvm.os, "stat", return_value=mock.Mock(st_mode=0o20660,
-                                                                         st_gid=0)):
-            kvm, _ = self.ask("aarch64", {}, opened=PermissionError(errno.EACCES, "denied"))
-        self.assertIn("mode 0660 and belongs to group root", kvm["reason"])
+        with mock.patch.object(kvm.os, "stat", return_value=mock.Mock(st_mode=0o20660,
+                                                                      st_gid=0)):
+            answer, _ = self.ask("aarch64", {}, opened=PermissionError(errno.EACCES, "denied"))
+        self.assertIn("mode 0660 and belongs to group root", answer["reason"])
 
 
 class Qemu(unittest.TestCase):
 
     def test_bad_programs(self):
         for program, words in (("/bin/false", "does not answer"), (__file__ + ".none", "No such")):
-            answers = hostqemu.ask(program, None, False)
+            answers = qemu.ask(program, None, False)
             self.assertIn(words, answers["error"])
             self.assertIsNone(answers["cpu_hotplug"])
 
@@ -693,8 +695,8 @@ class Qemu(unittest.TestCase):
             # The number of the descriptor is in: -chardev socket,id=qmp,fd=N -qmp chardev:qmp
             program.write_text("#!/bin/bash\nfd=${2##*=}\neval \"exec 3<&$fd\"\n" + script + "\n")
             program.chmod(0o755)
-            with hostqmp.asked([program], seconds) as qmp:
-                return qmp("query-version", verbose=True)
+            with qmp.asked([program], seconds) as execute:
+                return execute("query-version", verbose=True)
 
     def test_monitor(self):
         """The own client skips events, and tells refusals, silence and the end of QEMU apart."""
@@ -703,33 +705,33 @@ class Qemu(unittest.TestCase):
         self.assertEqual(self.talk(greet + "echo '{\"event\": \"STOP\"}' >&3; "
                                    "echo \"{\\\"return\\\": $line}\" >&3; read line"),
                          {"execute": "query-version", "arguments": {"verbose": True}})
-        with self.assertRaisesRegex(hostqmp.Refused, "^no such thing$"):
+        with self.assertRaisesRegex(qmp.Refused, "^no such thing$"):
             self.talk(greet + "echo '{\"error\": {\"desc\": \"no such thing\"}}' >&3; read line")
         for script, words in (("sleep 60", "does not answer"), ("echo broken >&2", "^broken$"),
                               (greet, "does not answer"), (greet + "echo '{' >&3", "not answer")):
-            with self.assertRaisesRegex(hostqmp.Failed, words):
+            with self.assertRaisesRegex(qmp.Failed, words):
                 self.talk(script, 1)
 
     def test_find(self):
         """qemu-kvm of RHEL is for guests like the host."""
         with mock.patch.object(paths, "QEMU_BINARY", Path("/none/qemu-system-aarch64")), \
-                mock.patch.object(hostqemu.shutil, "which",
+                mock.patch.object(qemu.shutil, "which",
                                   lambda name: name if name == "/usr/libexec/qemu-kvm" else None):
-            self.assertEqual(hostqemu.find_binary("aarch64"), Path("/usr/libexec/qemu-kvm"))
-            self.assertIsNone(hostqemu.find_binary("x86_64"))
+            self.assertEqual(qemu.find_binary("aarch64"), Path("/usr/libexec/qemu-kvm"))
+            self.assertIsNone(qemu.find_binary("x86_64"))
 
     def test_texts(self):
         """What a QEMU without the series cannot say is not said to be missing."""
-        answers = {**hostqemu.nothing(None), "binary": "q", "version": "10.0.0",
+        answers = {**qemu.nothing(None), "binary": "q", "version": "10.0.0",
                    "accelerator": "kvm", "cpu_hotplug": {"active": False, "reason": "no"},
                    "cpu_models": {"known": 36, "runnable": None}}
         found = {"qemu": answers, "kvm": {"usable": True}}
-        text = dict(hosttext._qemu(found))
+        text = dict(render._qemu(found))
         self.assertIn("unknown to this QEMU", text["PCIe root ports"])
         self.assertIn("unknown to this QEMU", text["CPU models"])
         self.assertEqual(text["vCPU hot-plug"], "not active on virt: no")
         answers["cpu_models"] = {"known": 36, "runnable": ["host", "max"]}
-        self.assertEqual(dict(hosttext._qemu(found))["CPU models"],
+        self.assertEqual(dict(render._qemu(found))["CPU models"],
                          "2 of 36 can run: host, max")
 
     def test_real(self):
@@ -739,17 +741,17 @@ class Qemu(unittest.TestCase):
         started = []
 
         def start(*arguments, **options):
-            started.append(hostqemu_process(*arguments, **options))
+            started.append(original(*arguments, **options))
             return started[-1]
 
-        hostqemu_process = hostqmp.Process
+        original = qmp.Process
         # Any file will do: the machine never runs.
         with tempfile.NamedTemporaryFile() as firmware, \
-                mock.patch.object(hostqmp, "Process", start):
+                mock.patch.object(qmp, "Process", start):
             firmware.write(bytes(4096))
             firmware.flush()
-            answers = hostqemu.ask(paths.QEMU_BINARY, firmware.name, False)
-            without = hostqemu.ask(paths.QEMU_BINARY, None, False)
+            answers = qemu.ask(paths.QEMU_BINARY, firmware.name, False)
+            without = qemu.ask(paths.QEMU_BINARY, None, False)
         self.assertIsNone(answers["error"])
         self.assertEqual(answers["cpu_hotplug"], {"active": True, "reason": None})
         self.assertEqual(answers["pcie_root_port_limit"], 255)
@@ -779,7 +781,7 @@ class Command(HostCase):
         host = arm_server(self.folder)
         done = self.run_command("--json", "--root", host.root)
         self.assertEqual((done.returncode, done.stderr), (0, ""))
-        self.assertEqual(json.loads(done.stdout), hostreport.collect(host.root))
+        self.assertEqual(json.loads(done.stdout), collect.collect(host.root))
 
     def test_device(self):
         """The exit status is the verdict."""

@@ -11,14 +11,17 @@ from pathlib import Path, PurePosixPath
 from unittest import mock
 
 import fake
-from workbench import crossbuild, modules, polling, qemubuild, tools
-from workbench.report import WorkbenchError
+from workbench.build import cross, emulators
+from workbench.guest import modules
+from workbench.system import polling, tools
+from workbench.ui.report import WorkbenchError
 
 tools.ensure()
 tools.activate()
 
-from workbench import lab, place                # noqa: E402
-from workbench.guest import Config, GuestError  # noqa: E402
+from workbench.guest import place  # noqa: E402
+from workbench.guest.guest import Config, GuestError  # noqa: E402
+from workbench.lab import lab  # noqa: E402
 
 
 class FakeGuest:
@@ -49,7 +52,7 @@ class Lab(unittest.TestCase):
 
     def host(self, *answers, known=None):
         """A Lab whose console gives ANSWERS."""
-        with mock.patch.object(lab.labhost, "known", return_value=known or {}):
+        with mock.patch.object(lab.image, "known", return_value=known or {}):
             host = lab.Lab(guest=FakeGuest(*answers))
         self.addCleanup(host.close)
         return host
@@ -79,9 +82,9 @@ class Lab(unittest.TestCase):
 
     def test_changed_host(self):
         """Fields of the host's Config can be changed, and only those change."""
-        with mock.patch.object(lab.labhost, "guest_files", return_value=("k", "i", "f")), \
-                mock.patch.object(lab.labhost, "initrd", return_value="/initrd"), \
-                mock.patch.object(lab.labhost, "disk", return_value="/disk"):
+        with mock.patch.object(lab.image, "guest_files", return_value=("k", "i", "f")), \
+                mock.patch.object(lab.image, "initrd", return_value="/initrd"), \
+                mock.patch.object(lab.image, "disk", return_value="/disk"):
             usual, changed = (lab.config("qemu", **changes).command()
                               for changes in ({}, {"smp": "7"}))
         self.assertEqual(len(usual), len(changed))
@@ -129,7 +132,7 @@ class Cross(unittest.TestCase):
         (self.folder / "lib/libz.so.1").write_text("z")
         os.symlink("/lib/libz.so.1", self.folder / "usr/lib/libz.so")
         os.symlink("libz.so", self.folder / "usr/lib/other")
-        crossbuild.relative_links(self.folder)
+        cross.relative_links(self.folder)
         self.assertEqual(os.readlink(self.folder / "usr/lib/libz.so"), "../../lib/libz.so.1")
         self.assertEqual((self.folder / "usr/lib/other").read_text(), "z")
 
@@ -140,11 +143,11 @@ class Cross(unittest.TestCase):
         (source / "configure").write_text('#!/bin/sh\nprintf "%s\\n" "$CCACHE_COMPILERCHECK" "$@" '
                                           '> seen\n')
         (source / "configure").chmod(0o755)
-        with mock.patch.object(qemubuild, "_make"), mock.patch.object(crossbuild, "toolchain"), \
-                mock.patch.object(qemubuild.report, "need_space"):
-            crossbuild.make(source, build, ["qemu"], "cross-test")
+        with mock.patch.object(emulators, "_make"), mock.patch.object(cross, "toolchain"), \
+                mock.patch.object(emulators.programs, "need_space"):
+            cross.make(source, build, ["qemu"], "cross-test")
             seen = (build / "seen").read_text().splitlines()
-            qemubuild.configure_and_make(source, self.folder / "native", name="native-test")
+            emulators.configure_and_make(source, self.folder / "native", name="native-test")
         native = (self.folder / "native/seen").read_text().splitlines()
         self.assertIn("--version", seen[0])
         prefix, = (word.partition("=")[2] for word in seen if word.startswith("--cross-prefix="))

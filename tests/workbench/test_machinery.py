@@ -17,7 +17,9 @@ from pathlib import Path
 from unittest import mock
 
 import fake
-from workbench import host, leftovers, paths, report, skips, testlist, testrun
+from workbench.system import host, paths, programs
+from workbench.testing import discovery, leftovers, runner, skips
+from workbench.ui import report
 
 
 class Report(unittest.TestCase):
@@ -36,16 +38,16 @@ class Report(unittest.TestCase):
     def test_failure_shows_the_end_of_the_log(self):
         """The message has the step, the status, the last lines and the remedy."""
         with self.assertRaises(report.WorkbenchError) as caught:
-            report.run(["sh", "-c", "echo first; echo last; exit 3"], what="Trying",
-                       log=self.log, remedy="Do this.")
+            programs.run(["sh", "-c", "echo first; echo last; exit 3"], what="Trying",
+                         log=self.log, remedy="Do this.")
         for word in ("Trying failed (exit status 3)", "last", str(self.log), "Do this."):
             self.assertIn(word, str(caught.exception))
 
     def test_full_disk(self):
         """A full disk in a program's output, or in our own, is said in plain words."""
         with self.assertRaisesRegex(report.WorkbenchError, "The disk is full"):
-            report.run(["sh", "-c", "echo 'x: No space left on device' >&2; exit 1"],
-                       what="Trying", log=self.log)
+            programs.run(["sh", "-c", "echo 'x: No space left on device' >&2; exit 1"],
+                         what="Trying", log=self.log)
 
         def full():
             raise OSError(errno.ENOSPC, "No space left on device")
@@ -53,12 +55,12 @@ class Report(unittest.TestCase):
             self.quiet(report.main, full)
         self.assertEqual(caught.exception.code, 1)
         with self.assertRaisesRegex(report.WorkbenchError, "Free some space"):
-            report.need_space(self.log.parent / "not/there/yet", 1e9, "Building")
+            programs.need_space(self.log.parent / "not/there/yet", 1e9, "Building")
 
     def test_heartbeat(self):
         """Without a terminal a long step says that it is alive, with its newest progress."""
         with mock.patch.object(report, "HEARTBEAT", 0.2):
-            _, text = self.quiet(report.run, ["sh", "-c", "echo '[1/9] x'; sleep 0.7"],
+            _, text = self.quiet(programs.run, ["sh", "-c", "echo '[1/9] x'; sleep 0.7"],
                                  what="Building", log=self.log,
                                  parse=lambda line: line[:5] if line[:1] == "[" else None)
         self.assertIn("Building [1/9]", text)
@@ -72,8 +74,8 @@ class Report(unittest.TestCase):
             if line == "go":
                 raise KeyboardInterrupt
         with self.assertRaises(KeyboardInterrupt):
-            self.quiet(report.run, ["sh", "-c", f"sleep 100 & echo $! > {pid_file}; "
-                                    "echo go; wait"], what="x", log=self.log, parse=interrupt)
+            self.quiet(programs.run, ["sh", "-c", f"sleep 100 & echo $! > {pid_file}; "
+                                      "echo go; wait"], what="x", log=self.log, parse=interrupt)
         pid = pid_file.read_text().strip()
         for _ in range(50):
             stat = Path(f"/proc/{pid}/stat")
@@ -85,7 +87,7 @@ class Report(unittest.TestCase):
     def test_command_that_is_not_there(self):
         """It is named."""
         with self.assertRaisesRegex(report.WorkbenchError, "nonexistent-command"):
-            report.run(["nonexistent-command"], what="Trying", log=self.log)
+            programs.run(["nonexistent-command"], what="Trying", log=self.log)
 
 
 class Host(unittest.TestCase):
@@ -124,17 +126,17 @@ class TestLists(unittest.TestCase):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(text)
             found = {(t.suite, t.name, t.timeout, t.parallel, t.variable)
-                     for t in testlist.discover(top)}
+                     for t in discovery.discover(top)}
             self.assertEqual(found, {
                 ("guest", "a", 7, False, ""),
-                ("guest-long", "a", 7 * testlist.LONG_FACTOR, False, "GUEST_LONG"),
-                ("ports", "c", testlist.DEFAULT_TIMEOUT, False, ""),
-                ("ports-full", "c", testlist.DEFAULT_TIMEOUT * testlist.LONG_FACTOR, False,
+                ("guest-long", "a", 7 * discovery.LONG_FACTOR, False, "GUEST_LONG"),
+                ("ports", "c", discovery.DEFAULT_TIMEOUT, False, ""),
+                ("ports-full", "c", discovery.DEFAULT_TIMEOUT * discovery.LONG_FACTOR, False,
                  "GUEST_LONG"),
-                ("x", "b", testlist.DEFAULT_TIMEOUT, True, "")})
+                ("x", "b", discovery.DEFAULT_TIMEOUT, True, "")})
             Path(top, "tests/other/test_b.py").write_text("# meson: timeuot=3\n")
             with self.assertRaisesRegex(ValueError, "timeuot"):
-                testlist.discover(top)
+                discovery.discover(top)
 
 
 class Counting(unittest.TestCase):
@@ -144,7 +146,7 @@ class Counting(unittest.TestCase):
 
     def outcomes(self, result, text):
         """(name, outcome, reason) of the cases."""
-        return [tuple(c)[1:] for c in testrun.cases_of("t", result, text, text)]
+        return [tuple(c)[1:] for c in runner.cases_of("t", result, text, text)]
 
     def test_tap(self):
         """Each line is a case; reasons of skips are kept."""
@@ -156,7 +158,7 @@ class Counting(unittest.TestCase):
         """A failed subTest() is a failure, with its parameters; the others are not lost by it."""
         program = ("import sys, unittest\n"
                    f"sys.path.insert(0, {str(paths.SCRIPTS)!r})\n"
-                   "from workbench import tap\n"
+                   "from workbench.testing import tap\n"
                    "class T(unittest.TestCase):\n"
                    "    def test_a(self):\n"
                    "        for n in (1, 2, 3):\n"
@@ -190,25 +192,25 @@ class Counting(unittest.TestCase):
     def test_notes(self):
         """What a test notes is shown when it passes, too."""
         with tempfile.TemporaryDirectory() as folder, \
-                mock.patch.object(testrun.paths, "LOGS", Path(folder)):
-            log = testrun._log("x/t")
+                mock.patch.object(runner.paths, "LOGS", Path(folder)):
+            log = runner._log("x/t")
             log.parent.mkdir()
             log.write_text("ok 1 a\n# note: it took 3 requests\n# other\n", encoding="utf-8")
             with contextlib.redirect_stdout(io.StringIO()) as out:
-                testrun.summary([testrun.Case("x/t", "a", "pass", "")], {})
+                runner.summary([runner.Case("x/t", "a", "pass", "")], {})
         self.assertIn("note: x/t: it took 3 requests\n", out.getvalue())
         self.assertNotIn("other", out.getvalue())
 
     def test_summary(self):
         """The last line has the counts; the status tells of failures and of nothing at all."""
-        case = testrun.Case
+        case = runner.Case
         for cases, line, status in (
                 ([case("t", "a", "pass", ""), case("t", "b", "skip", "why")],
                  "1 passed, 0 failed, 1 skipped", 0),
                 ([case("t", "a", "fail", "")], "0 passed, 1 failed, 0 skipped", 1),
                 ([], "0 passed, 0 failed, 0 skipped", 1)):
             with contextlib.redirect_stdout(io.StringIO()) as out:
-                self.assertEqual(testrun.summary(cases, {}), status)
+                self.assertEqual(runner.summary(cases, {}), status)
             self.assertEqual(out.getvalue().splitlines()[-1], line)
 
 
@@ -229,7 +231,7 @@ never  guest/*  *  no luck
                 skips.CONDITIONS, never=lambda: False):
             file = Path(folder, "list")
             file.write_text(self.LIST, encoding="utf-8")
-            judged = skips.judge([testrun.Case("guest/a", *case) for case in cases],
+            judged = skips.judge([runner.Case("guest/a", *case) for case in cases],
                                  skips.read(file))
         return {case.name.replace("__main__.", ""): case.outcome for case in judged}
 
@@ -265,7 +267,7 @@ never  guest/*  *  no luck
 
     def test_own_list(self):
         """The list can be read, and each of its tests is one of a file that there is."""
-        known = {f"{test.suite}/{test.name}" for test in testlist.discover()}
+        known = {f"{test.suite}/{test.name}" for test in discovery.discover()}
         for entry in skips.read():
             self.assertTrue(fnmatch.filter(known, entry.test), entry)
 

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The patch series: its topics, its files and its branch."""
+"""The patches: source, git repository, mirror, checks, and the forms that they leave in."""

@@ -16,8 +16,8 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
-from .. import paths
-from ..report import WorkbenchError
+from ..system import paths
+from ..ui.report import WorkbenchError
 
 FILE = "topics.toml"
 COVER_LETTER = "cover-letter.md"

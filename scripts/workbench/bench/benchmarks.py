@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Runs the benchmarks of bench/ and shows their results in one table."""
+
+import importlib.util
+from dataclasses import dataclass
+
+from ..system import paths, tools
+from ..ui import table
+from ..ui.report import WorkbenchError, step
+
+FOLDER = paths.TOP / "bench"
+
+
+@dataclass
+class Result:
+    """One line of the table.
+
+    REFERENCE and VALUE are what was measured, as text with unit; COMPARED says how they relate
+    ("1.1 times"), WANTED what is asked for ("at most 1.3 times"), and MET whether it is so. The
+    last two are None for a line that is only there to compare with.
+    """
+
+    what: str
+    reference: str
+    value: str
+    compared: str
+    wanted: str = None
+    met: bool = None
+
+
+@dataclass
+class Options:
+    """What a benchmark gets: the binaries and how many rounds to measure."""
+
+    qemu: object
+    qemu_x86: object
+    rounds: int
+
+
+def milliseconds(seconds):
+    """SECONDS as text."""
+    return f"{seconds * 1000:.0f} ms"
+
+
+def ratio(what, reference, value, limit=None, text=milliseconds):
+    """The Result that VALUE is at most LIMIT times REFERENCE; without LIMIT only for comparison."""
+    factor = value / reference
+    return Result(what, text(reference), text(value), f"{factor:.2f} times",
+                  f"at most {limit:g} times" if limit else None,
+                  factor <= limit if limit else None)
+
+
+def names():
+    """The benchmarks there are."""
+    return sorted(path.stem for path in FOLDER.glob("*.py"))
+
+
+def _load(name):
+    spec = importlib.util.spec_from_file_location(f"bench_{name}", FOLDER / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def run(wanted, options):
+    """Run the benchmarks named (all if empty) and print the table; returns the exit status.
+
+    Each file in bench/ has measure(options), which returns Results. Status 1 means that something
+    is slower or bigger than wanted. Raises WorkbenchError for an unknown name or a failed guest.
+    """
+    unknown = set(wanted) - set(names())
+    if unknown:
+        raise WorkbenchError(f"There is no benchmark {', '.join(sorted(unknown))}; there are: "
+                             f"{', '.join(names())}.")
+    tools.ensure()
+    tools.activate()
+    from ..guest.guest import GuestError
+    results = []
+    for name in wanted or names():
+        step(f"Benchmark {name}")
+        try:
+            results += _load(name).measure(options)
+        except GuestError as error:
+            raise WorkbenchError(f"The benchmark {name} stopped: {error}") from None
+    rows = [(result.what, result.reference, result.value, result.compared, result.wanted or "-",
+             {True: "yes", False: "NO", None: "-"}[result.met]) for result in results]
+    print(table.render(("measured", "reference", "value", "value to reference", "wanted", "met"),
+                       rows))
+    return 1 if any(result.met is False for result in results) else 0

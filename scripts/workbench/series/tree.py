@@ -1,0 +1,263 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""build/qemu: the git repository with the base (tag) and the series (branch), and its worktrees."""
+
+import contextlib
+import os
+import shutil
+
+from ..system import lock, paths
+from ..ui.report import WorkbenchError, info, step
+from . import git, patches, source
+
+# Full names: a user may have branches of any name.
+BASE = "refs/tags/base"
+BRANCH = "series"
+BRANCH_REF = f"refs/heads/{BRANCH}"
+# Where the branch stood when it last agreed with patches/. A branch that stands there has no work
+# that exists nowhere else.
+SYNCED = "refs/workbench/synced"
+
+# Fixed, so that everyone's commits have the same ids.
+DATE = "2026-01-01T00:00:00Z"
+SPARSE = {"core.sparseCheckout": "true"}
+EXCLUDE = "/pc-bios/edk2-*.fd.bz2"
+
+
+class OwnWork(WorkbenchError):
+    """build/qemu has work that is not in patches/; the text says how to keep it or drop it."""
+
+
+def exists():
+    """True when build/qemu has been set up."""
+    return (paths.QEMU_SRC / ".git").exists() and \
+        git.line("rev-parse", "-q", "--verify", f"{BASE}^{{commit}}") is not None
+
+
+def tip():
+    """Commit id of the branch."""
+    return git.run("rev-parse", BRANCH_REF).strip()
+
+
+def uncommitted():
+    """Paths in build/qemu that differ from the branch, untracked ones included."""
+    out = git.run("status", "--porcelain", "--untracked-files=all", "-z")
+    return [entry[3:] for entry in out.split("\0") if len(entry) > 3]
+
+
+def unexported():
+    """What of the branch is not in patches/: "" when they say the same."""
+    stored = patches.Series.load().texts()
+    return patches.same(patches.format_branch(paths.QEMU_SRC, BASE, BRANCH_REF), stored)
+
+
+def in_progress():
+    """Name of a git operation that was left half done in build/qemu, or ''."""
+    for entry, name in (("rebase-merge", "rebase"), ("rebase-apply", "am"),
+                        ("CHERRY_PICK_HEAD", "cherry-pick"), ("MERGE_HEAD", "merge")):
+        if (paths.QEMU_SRC / ".git" / entry).exists():
+            return name
+    return ""
+
+
+def locked():
+    """One process at a time may change build/qemu."""
+    paths.BUILD.mkdir(exist_ok=True)
+    return lock.held(paths.BUILD / ".qemu.lock",
+                     "waiting for another run that works on build/qemu")
+
+
+def setup(given=None, discard=False, network=True):
+    """Have build/qemu with the base and the series of patches/.
+
+    Does nothing when that is so. Takes up changed patches when the branch has no work of its own.
+    given, network: see source.obtain(). discard: throw away commits and edits in build/qemu.
+    Raises WorkbenchError, among others when there is work that would be lost.
+    """
+    with locked():
+        if not exists():
+            _create(given, network)
+        elif given:
+            info("build/qemu is there already; the given source is not needed. To start anew "
+                 "from it, delete build/qemu.")
+        git.run("worktree", "prune")
+        _stand_ins(paths.QEMU_SRC)
+        _refresh(discard)
+
+
+def ensure(given=None):
+    """Like setup(), but work in build/qemu that is not exported stays and is used as it is.
+
+    For commands that build or test what is there.
+    """
+    try:
+        setup(given)
+    except OwnWork as e:
+        info(f"build/qemu is used as it is: {str(e).splitlines()[0]}")
+
+
+def _create(given, network):
+    partial = paths.BUILD / "qemu.new"
+    shutil.rmtree(partial, ignore_errors=True)
+    if paths.QEMU_SRC.exists():
+        if any(paths.QEMU_SRC.iterdir()):
+            raise WorkbenchError(
+                f"{paths.QEMU_SRC} exists but has no tag \"base\", so it was not made by "
+                "scripts/series setup. Move it away and run again.")
+        paths.QEMU_SRC.rmdir()
+    series = patches.Series.load()
+    base = source.obtain(partial, series, given, network)
+    step("Making the git repository build/qemu")
+    make_repository(partial)
+    tree = git.run("rev-parse", f"{BASE}^{{tree}}", cwd=partial).strip()
+    pinned = source.upstream()["trees"]
+    name = os.path.basename(base.origin)
+    if base.exact and name in pinned and tree != pinned[name]:
+        raise WorkbenchError(
+            f"{base.origin} has the pinned sha256, but its unpacked tree has the id {tree} "
+            f"instead of {pinned[name]}. Something changed files while they were unpacked, "
+            "for instance a file system that ignores upper and lower case.")
+    if tree not in pinned.values():
+        info(f"the tree {tree} is not the pinned one: another tarball of the same release has "
+             "more or fewer files. The files that the series touches are the same.")
+    # From here the base is complete; an interrupted run continues with the patches.
+    os.replace(partial, paths.QEMU_SRC)
+
+
+def make_repository(folder):
+    """Make a git repository with tag base and branch series of an unpacked tree, in place."""
+    git.run("init", "-q", "-b", BRANCH, cwd=folder)
+    for name, value in (("user.name", git.NAME), ("user.email", git.EMAIL),
+                        ("gc.auto", "0"), ("core.hooksPath", "/dev/null")):
+        git.run("config", name, value, cwd=folder)
+    # All that was shipped: QEMU's own .gitignore hides some of it.
+    git.run("add", "-Af", cwd=folder)
+    version = source.upstream()["version"]
+    git.run("commit", "-q", "--no-verify", "-m", f"QEMU {version}", cwd=folder,
+            env={"GIT_AUTHOR_DATE": DATE, "GIT_COMMITTER_DATE": DATE})
+    git.run("update-ref", BASE, "HEAD", cwd=folder)
+    git.run("update-ref", SYNCED, BASE, cwd=folder)
+
+
+def _stand_ins(folder):
+    if source.add_stand_ins(folder):
+        info("empty stand-ins made for firmware images that the tarball lacks")
+    # Shared by all worktrees of the repository.
+    exclude = paths.QEMU_SRC / ".git/info/exclude"
+    exclude.parent.mkdir(exist_ok=True)
+    text = exclude.read_text(encoding="utf-8") if exclude.exists() else ""
+    if EXCLUDE not in text.splitlines():
+        exclude.write_text(text + EXCLUDE + "\n", encoding="utf-8")
+
+
+def _refresh(discard):
+    """Bring the branch to what patches/ say, if nothing is lost by that."""
+    busy = in_progress()
+    if busy and not discard:
+        raise OwnWork(
+            f"A git {busy} was left half done in build/qemu. Finish it, or give it up with "
+            f"git -C {paths.QEMU_SRC} {busy} --abort, and run again.")
+    head = git.line("symbolic-ref", "-q", "--short", "HEAD")
+    if head != BRANCH and not discard:
+        raise OwnWork(f"build/qemu is not on its branch \"{BRANCH}\" but on "
+                      f"{head or 'a detached HEAD'}. Go back: "
+                      f"git -C {paths.QEMU_SRC} switch {BRANCH}")
+    series = patches.Series.load()
+    if not discard:
+        old = tip()
+        try:
+            difference = unexported()
+        except WorkbenchError as e:
+            raise OwnWork(str(e)) from e
+        if difference in ("", "hunk headers"):
+            git.run("update-ref", SYNCED, old)
+            return
+        if old not in (git.line("rev-parse", "-q", "--verify", SYNCED),
+                       git.line("rev-parse", BASE)):
+            raise OwnWork(
+                "build/qemu has commits that are not in patches/, or patches/ changed since: "
+                f"{difference}.\n"
+                "To keep the commits: scripts/series export (it writes patches/ from them).\n"
+                f"To keep both: git -C {paths.QEMU_SRC} branch mine {BRANCH}, then the next.\n"
+                "To throw the commits away: scripts/series setup --discard")
+        edits = uncommitted()
+        if edits:
+            raise OwnWork(
+                "patches/ changed, but build/qemu has edits that are not committed: "
+                + ", ".join(edits[:8]) + ("…" if len(edits) > 8 else "")
+                + ".\nCommit them and export, or throw them away with "
+                "scripts/series setup --discard.")
+    step(f"Applying the series ({len(series)} patches)")
+    with temporary_worktree("apply", series.touched()) as folder:
+        new = apply(series, folder)
+    if discard:
+        for name in ("rebase-merge", "rebase-apply"):
+            shutil.rmtree(paths.QEMU_SRC / ".git" / name, ignore_errors=True)
+        git.run("symbolic-ref", "HEAD", BRANCH_REF)
+        git.run("clean", "-qfd")
+    # Only files that differ are written: the next build compiles no more than it must.
+    git.run("reset", "-q", "--hard", new)
+    git.run("update-ref", SYNCED, new)
+
+
+def apply(series, folder):
+    """`git am` of the series in a temporary worktree, without 3-way merge and without fuzz.
+
+    Returns the id of the last commit; ids depend on the patches alone. Raises WorkbenchError
+    that names the patch that does not apply; the worktree is then at the last one that did.
+    """
+    if not len(series):
+        return git.run("rev-parse", "HEAD", cwd=folder).strip()
+    with git.temporary("am") as store:
+        files = patches.copy_to(store / "patches", series)
+        try:
+            git.run("am", "-q", "--no-3way", "--keep-cr", "--no-scissors", "--whitespace=nowarn",
+                    "--committer-date-is-author-date", "--no-gpg-sign", *files, cwd=folder,
+                    config=SPARSE)
+        except WorkbenchError as e:
+            done = int(git.run("rev-list", "--count", f"{BASE}..HEAD", cwd=folder))
+            git.run("am", "--abort", cwd=folder, config=SPARSE, check=False)
+            bad = series.patches[done].name if done < len(series) else "?"
+            raise WorkbenchError(f"The patch {bad} does not apply on the {done} before it.\n"
+                                 f"{e}") from e
+    return git.run("rev-parse", "HEAD", cwd=folder).strip()
+
+
+@contextlib.contextmanager
+def temporary_worktree(name, touched, commit=BASE):
+    """A detached worktree of build/qemu with only the files named in `touched`, removed at the
+    end; yields its folder. Run git in it with config=SPARSE.
+
+    QEMU has more than ten thousand files; writing them all takes longer than what is done here.
+    """
+    with git.temporary(name) as folder:
+        folder = folder / "qemu"
+        git.run("worktree", "add", "-q", "--detach", "--no-checkout", folder, commit)
+        try:
+            selection = git.run("rev-parse", "--git-path", "info/sparse-checkout", cwd=folder)
+            selection = folder / selection.strip()
+            selection.parent.mkdir(exist_ok=True)
+            selection.write_text("".join(f"/{p}\n" for p in sorted(touched)) or "/VERSION\n",
+                                 encoding="utf-8")
+            git.run("read-tree", "-mu", "HEAD", cwd=folder, config=SPARSE)
+            yield folder
+        finally:
+            git.run("worktree", "remove", "--force", folder, check=False)
+            git.run("worktree", "prune", check=False)
+
+
+def worktree(folder, commit):
+    """Have a lasting detached worktree at a commit, with the stand-ins. Returns True if it was
+    moved or made. Files that are the same keep their time stamps."""
+    new = git.run("rev-parse", f"{commit}^{{commit}}").strip()
+    current = git.line("rev-parse", "HEAD", cwd=folder) if (folder / ".git").exists() else None
+    if current is None:
+        # Not there, or the whole repository was moved and its links are stale.
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        git.run("worktree", "prune")
+        git.run("worktree", "add", "-q", "--force", "--detach", folder, new)
+    elif current != new or git.run("status", "--porcelain", cwd=folder).strip():
+        git.run("reset", "-q", "--hard", new, cwd=folder)
+        git.run("clean", "-qfd", cwd=folder)
+    source.add_stand_ins(folder)
+    return current != new

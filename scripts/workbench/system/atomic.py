@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Files and folders that are there whole or not at all."""
+
+import contextlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def new_folder(folder):
+    """Yield a temporary folder that becomes FOLDER at the end: half a folder never counts."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".new-") as scratch:
+        new = Path(scratch) / folder.name
+        new.mkdir()
+        yield new
+        shutil.rmtree(folder, ignore_errors=True)
+        new.rename(folder)
+
+
+def write_if_changed(path, data):
+    """Have the bytes DATA in the file PATH, which is returned; never half of them."""
+    if not path.exists() or path.read_bytes() != data:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new = path.with_name(f".new-{os.getpid()}-{path.name}")
+        new.write_bytes(data)
+        new.replace(path)
+    return path

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Every path of the workbench, in one place.
+
+All of them follow from the place of this file, so a copy of the repository is independent of the
+original. Nothing outside TOP is written, except USER_CACHE.
+"""
+
+import os
+from pathlib import Path
+
+TOP = Path(__file__).resolve().parents[3]
+SCRIPTS = TOP / "scripts"
+UPSTREAM_JSON = TOP / "upstream.json"
+
+PATCHES = TOP / "patches"
+SERIES_FILE = PATCHES / "series"
+COVER_LETTER = PATCHES / "cover-letter.md"
+
+BUILD = TOP / "build"
+
+# The git repository of QEMU: tag base is the pristine release, branch series carries the patches.
+QEMU_SRC = BUILD / "qemu"
+PATCHED = BUILD / "patched"
+# The same for an Arm host, and the compiler and libraries for that.
+PATCHED_ARM64 = BUILD / "patched-arm64"
+CROSS = BUILD / "cross"
+# Emulators of other targets than those of PATCHED.
+TARGETS = BUILD / "targets"
+
+# ccache hashes the relative path from build to source folder. So each source is a folder named
+# "qemu" next to its build folder: a file that the series does not touch is compiled only once.
+BASE_SRC = BUILD / "base" / "qemu"
+PRISTINE = BUILD / "base" / "pristine"
+PRISTINE_TARGETS = BUILD / "base" / "targets"
+BISECT_SRC = BUILD / "bisect" / "qemu"
+BISECT_BUILD = BUILD / "bisect" / "build"
+BISECT_ARM64 = BUILD / "bisect" / "arm64"
+BISECT_RESULTS = BUILD / "bisect-results.json"
+
+# What a user came for.
+QEMU_BINARY = BUILD / "qemu-system-aarch64"
+
+TOOLS = BUILD / "tools"
+APT = BUILD / "apt"
+CACHE = BUILD / "cache"
+GUEST = BUILD / "guest"
+LAB = BUILD / "lab"
+LIBVIRT = BUILD / "libvirt"
+LOGS = BUILD / "logs"
+MESON = BUILD / "meson"
+TMP = BUILD / "tmp"
+
+USER_CACHE = (Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+              / "qemu-virt-hotplug")

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Which tests there are: every tests/FOLDER/test_*.py that is not QEMU's own.
+
+A file says what Meson must know in comment lines among its first lines, all optional:
+
+    # meson: timeout=300 suite=NAME parallel
+
+timeout in seconds (default 120); suite is the folder's name by default; without "parallel" no
+other test runs beside it. Suites of LONG exist twice: their long form sets a variable that tells
+the tests to run in full length.
+"""
+
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+TOP = Path(__file__).resolve().parents[3]
+DEFAULT_TIMEOUT = 120
+# Names of long forms.
+LONG = {"guest": "guest-long", "ports": "ports-full", "kvm": "kvm-long",
+        "other-targets": "other-targets-long"}
+LONG_VARIABLE = "GUEST_LONG"
+LONG_FACTOR = 6         # how much longer the long form of a test may take
+
+
+@dataclass(frozen=True)
+class TestFile:
+    """One file of tests, as Meson is told about it."""
+
+    path: str
+    suite: str
+    name: str
+    timeout: int
+    parallel: bool
+    variable: str = ""
+
+
+def discover(top=TOP):
+    """All test files, sorted; raises ValueError for a comment that cannot be read."""
+    found = []
+    for path in sorted(Path(top).glob("tests/*/test_*.py")):
+        relative = str(path.relative_to(top))
+        head = path.read_text(encoding="utf-8").split("\n")[:20]
+        settings = {}
+        for line in head:
+            match = re.match(r"# meson: (.*)", line)
+            for word in match.group(1).split() if match else ():
+                key, _, value = word.partition("=")
+                if key not in ("timeout", "suite", "parallel"):
+                    raise ValueError(f"{relative}: unknown word \"{word}\" in: {line}")
+                settings[key] = value
+        suite = settings.get("suite", path.parent.name)
+        test = TestFile(relative, suite, path.stem[len("test_"):],
+                        int(settings.get("timeout", DEFAULT_TIMEOUT)), "parallel" in settings)
+        found.append(test)
+        if suite in LONG:
+            found.append(TestFile(relative, LONG[suite], test.name,
+                                  test.timeout * LONG_FACTOR, test.parallel, LONG_VARIABLE))
+    return found
+
+
+def main():
+    """Print one line for each test, for meson.build, in the order in which Meson starts them."""
+    # Those that run alone first: each of them later on would wait until the machine is idle. Then
+    # the long ones, so that no core is left without work in the end.
+    for t in sorted(discover(), key=lambda test: (test.parallel, -test.timeout)):
+        sys.stdout.write("|".join((t.suite, t.name, t.path, str(t.timeout),
+                                   "true" if t.parallel else "false", t.variable)) + "\n")
+
+
+if __name__ == "__main__":
+    main()
