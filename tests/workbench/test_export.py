@@ -14,14 +14,15 @@ class Export(fake.WorkbenchCase):
         """The same commits give the same bytes, with the project as author and no commit ids."""
         self.two_patches()
         before = self.patches()
-        self.assertEqual(list(before), ["0001-hw-arm-add-a-board.patch",
-                                        "0002-docs-describe-the-board.patch", "cover-letter.md",
-                                        "series"])
+        self.assertEqual(list(before), ["board/0001-hw-arm-add-a-board.patch",
+                                        "board/0002-docs-describe-the-board.patch", "board/cover-letter.md", "series",
+                                        "topics.toml"])
         self.git("commit", "-q", "--amend", "--no-edit", "--date", self.git(
             "log", "-1", "--format=%ad"))
+        self.end()
         self.series("export")
         self.assertEqual(self.patches(), before)
-        text = before["0001-hw-arm-add-a-board.patch"].decode()
+        text = before["board/0001-hw-arm-add-a-board.patch"].decode()
         self.assertIn("From: qemu-virt-hotplug <noreply@qemu-virt-hotplug.invalid>\n", text)
         self.assertTrue(text.startswith("From " + 40 * "0"))
 
@@ -58,8 +59,9 @@ class Export(fake.WorkbenchCase):
         self.two_patches()
         self.assertTrue((self.top / "docs/board/board.rst").exists())
         self.git("reset", "-q", "--hard", "HEAD^")
+        self.end()
         out = self.series("export")
-        self.assertIn("removed patches/0002-docs-describe-the-board.patch", out)
+        self.assertIn("removed patches/board/0002-docs-describe-the-board.patch", out)
         self.assertFalse((self.top / "docs").exists())
         self.assertEqual((self.top / "hw/arm/board.c").read_bytes(),
                          (self.qemu / "hw/arm/board.c").read_bytes())
@@ -135,7 +137,7 @@ class Absorb(fake.WorkbenchCase):
         (self.top / "hw/arm/board.c").write_text("/* new */\nint a;\nint b;\n")
         self.assertIn("Absorbed: hw/arm/board.c", self.series("absorb"))
         self.series("export")
-        self.assertIn("+int b;", self.patches()["0001-hw-arm-add-a-board.patch"].decode())
+        self.assertIn("+int b;", self.patches()["board/0001-hw-arm-add-a-board.patch"].decode())
         self.assertEqual(self.git("rev-list", "--count", "base..series"), "2")
         self.assertEqual(self.git("status", "--porcelain"), "")
         self.assertIn("mirror", self.series("absorb"))
@@ -155,8 +157,8 @@ class Absorb(fake.WorkbenchCase):
         self.series("absorb")
         self.series("export")
         texts = {name: data.decode() for name, data in self.patches().items()}
-        third, fourth = texts["0003-hw-arm-a-list.patch"], texts[
-            "0004-hw-arm-change-the-list.patch"]
+        third, fourth = texts["board/0003-hw-arm-a-list.patch"], texts[
+            "board/0004-hw-arm-change-the-list.patch"]
         self.assertIn("+int early_edit;", third)
         self.assertIn("+int between;", third)
         self.assertIn("+int v25;", third)

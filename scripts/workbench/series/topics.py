@@ -135,3 +135,23 @@ def _topic(table, earlier, where):
             raise WorkbenchError(f"{where}: it is for submission, but needs {need}, which is "
                                  "downstream only.")
     return Topic(name, tuple(needs), state, table.get("about", ""))
+
+
+def cover_letter(name, folder=None):
+    """(subject, body) of a topic's cover letter: a heading, which becomes the subject of the
+    mail, and a text. Comments before the heading are for readers of the file alone.
+
+    Raises WorkbenchError when the file is missing or lacks one of the two.
+    """
+    path = Path(folder or paths.PATCHES) / name / COVER_LETTER
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as e:
+        raise WorkbenchError(f"patches/{name}/{COVER_LETTER} cannot be read: {e.strerror}. Each "
+                             "topic has one.") from e
+    text = re.sub(r"\A(<!--.*?-->\s*)+", "", text, flags=re.S)
+    first, _, body = text.strip().partition("\n")
+    if not first.startswith("# ") or not body.strip():
+        raise WorkbenchError(f"patches/{name}/{COVER_LETTER} must have a heading (\"# …\"), which "
+                             "becomes the subject, and a text.")
+    return first[2:].strip(), body.strip()

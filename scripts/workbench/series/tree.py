@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""build/qemu: the git repository with the base (tag) and the series (branch), and its worktrees."""
+"""build/qemu: the git repository with the base (tag), the series (branch) and the last commit of
+each topic (branches), and its worktrees."""
 
 import contextlib
 import os
@@ -7,7 +8,7 @@ import shutil
 
 from ..system import lock, paths
 from ..ui.report import WorkbenchError, info, step
-from . import git, patches, source
+from . import git, patches, source, stack, topics
 
 # Full names: a user may have branches of any name.
 BASE = "refs/tags/base"
@@ -27,6 +28,15 @@ class OwnWork(WorkbenchError):
     """build/qemu has work that is not in patches/; the text says how to keep it or drop it."""
 
 
+class DoesNotApply(WorkbenchError):
+    """`git am` has refused a patch; number: how many before it were applied."""
+
+    def __init__(self, patch, number, words):
+        super().__init__(f"The patch {patch.name} does not apply on the {number} before it.\n"
+                         f"{words}")
+        self.patch = patch
+
+
 def exists():
     """True when build/qemu has been set up."""
     return (paths.QEMU_SRC / ".git").exists() and \
@@ -44,10 +54,19 @@ def uncommitted():
     return [entry[3:] for entry in out.split("\0") if len(entry) > 3]
 
 
+def ends():
+    """[(name of a topic, its last commit)]; see stack.ends()."""
+    return stack.ends(topics.Topics.load(), BASE, BRANCH_REF)
+
+
+def texts():
+    """{file name: text} of the patches that the branches say."""
+    return patches.format_topics(paths.QEMU_SRC, BASE, ends())
+
+
 def unexported():
-    """What of the branch is not in patches/: "" when they say the same."""
-    stored = patches.Series.load().texts()
-    return patches.same(patches.format_branch(paths.QEMU_SRC, BASE, BRANCH_REF), stored)
+    """What of the branches is not in patches/: "" when they say the same."""
+    return patches.same(texts(), patches.Series.load().texts())
 
 
 def in_progress():
@@ -80,6 +99,8 @@ def setup(given=None, discard=False, network=True):
             info("build/qemu is there already; the given source is not needed. To start anew "
                  "from it, delete build/qemu.")
         git.run("worktree", "prune")
+        # A rebase of the branch takes the branches of the topics along.
+        git.run("config", "rebase.updateRefs", "true")
         _stand_ins(paths.QEMU_SRC)
         _refresh(discard)
 
@@ -163,22 +184,26 @@ def _refresh(discard):
                       f"git -C {paths.QEMU_SRC} switch {BRANCH}")
     series = patches.Series.load()
     if not discard:
-        old = tip()
         try:
-            difference = unexported()
+            places = stack.ends_of(series, BASE, BRANCH_REF)
+            difference = "the number of patches" if places is None else patches.same(
+                patches.format_topics(paths.QEMU_SRC, BASE, places), series.texts())
         except WorkbenchError as e:
             raise OwnWork(str(e)) from e
+        moved = stack.moved(series.topics())
         if difference in ("", "hunk headers"):
-            git.run("update-ref", SYNCED, old)
+            there = stack.branches()
+            odd = [name for name, commit in places if name in moved and there[name] != commit]
+            if odd:
+                raise OwnWork(
+                    "These branches end elsewhere than the topics in patches/: "
+                    + ", ".join(f"topic/{name}" for name in odd) + "." + _ways_out())
+            synced(places)
             return
-        if old not in (git.line("rev-parse", "-q", "--verify", SYNCED),
-                       git.line("rev-parse", BASE)):
-            raise OwnWork(
-                "build/qemu has commits that are not in patches/, or patches/ changed since: "
-                f"{difference}.\n"
-                "To keep the commits: scripts/series export (it writes patches/ from them).\n"
-                f"To keep both: git -C {paths.QEMU_SRC} branch mine {BRANCH}, then the next.\n"
-                "To throw the commits away: scripts/series setup --discard")
+        if moved or tip() not in (git.line("rev-parse", "-q", "--verify", SYNCED),
+                                  git.line("rev-parse", BASE)):
+            raise OwnWork("build/qemu has commits that are not in patches/, or patches/ changed "
+                          f"since: {difference}." + _ways_out())
         edits = uncommitted()
         if edits:
             raise OwnWork(
@@ -196,14 +221,26 @@ def _refresh(discard):
         git.run("clean", "-qfd")
     # Only files that differ are written: the next build compiles no more than it must.
     git.run("reset", "-q", "--hard", new)
-    git.run("update-ref", SYNCED, new)
+    synced(stack.ends_of(series, BASE, new))
+
+
+def _ways_out():
+    return ("\nTo keep what build/qemu has: scripts/series export (it writes patches/ from it).\n"
+            f"To keep both: git -C {paths.QEMU_SRC} branch mine {BRANCH}, then the next.\n"
+            "To take what patches/ have: scripts/series setup --discard")
+
+
+def synced(places):
+    """Note that the branches agree with patches/; places: [(name, last commit)] of the topics."""
+    git.run("update-ref", SYNCED, BRANCH_REF)
+    stack.settle(places)
 
 
 def apply(series, folder):
     """`git am` of the series in a temporary worktree, without 3-way merge and without fuzz.
 
-    Returns the id of the last commit; ids depend on the patches alone. Raises WorkbenchError
-    that names the patch that does not apply; the worktree is then at the last one that did.
+    Returns the id of the last commit; ids depend on the patches alone. Raises DoesNotApply when
+    a patch does not; all that were applied are undone then.
     """
     if not len(series):
         return git.run("rev-parse", "HEAD", cwd=folder).strip()
@@ -216,9 +253,9 @@ def apply(series, folder):
         except WorkbenchError as e:
             done = int(git.run("rev-list", "--count", f"{BASE}..HEAD", cwd=folder))
             git.run("am", "--abort", cwd=folder, config=SPARSE, check=False)
-            bad = series.patches[done].name if done < len(series) else "?"
-            raise WorkbenchError(f"The patch {bad} does not apply on the {done} before it.\n"
-                                 f"{e}") from e
+            if done == len(series):
+                raise
+            raise DoesNotApply(series.patches[done], done, e) from e
     return git.run("rev-parse", "HEAD", cwd=folder).strip()
 
 
