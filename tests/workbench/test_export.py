@@ -98,6 +98,7 @@ class Export(fake.WorkbenchCase):
         self.series("export")
         self.assertIn("No mirrored file", self.series("absorb"))
         self.git("reset", "-q", "--hard", "HEAD^^")
+        self.end()
         self.series("export")
         self.assertEqual([p.name for p in (self.top / "docs").rglob("*")], ["page.md"])
         self.assertEqual(page.read_text(), "# A page\n")

@@ -75,9 +75,11 @@ class Submit(fake.WorkbenchCase):
         self.two_patches()
         self.assertIn("--name and --email", self.series("submit", "--topic", "board", status=1))
         self.assertIn("not the name of a person", self.series(
-            "submit", "--topic", "board", "--name", "qemu-virt-hotplug", "--email", "a@b.org", status=1))
+            "submit", "--topic", "board", "--name", "qemu-virt-hotplug", "--email", "a@b.org",
+            status=1))
         self.assertIn("not a mail address", self.series(
-            "submit", "--topic", "board", "--name", "A B", "--email", "noreply@x.invalid", status=1))
+            "submit", "--topic", "board", "--name", "A B", "--email", "noreply@x.invalid",
+            status=1))
         self.assertIn("full commit id", self.series(
             "submit", *ME, "--base-commit", "v11.1.1", status=1))
         self.assertIn("other files", self.series(
