@@ -28,6 +28,7 @@ def main(args):
     """
     identity(args.name, args.email)
     tree.setup()
+    tree.need_exact("A submission")
     series = patches.Series.load()
     if not len(series):
         raise WorkbenchError("There are no patches to submit.")
