@@ -165,6 +165,7 @@ def export():
     """
     with tree.locked():
         _need_tree()
+        tree.need_exact("The export")
         if tree.in_progress():
             raise WorkbenchError(f"A git {tree.in_progress()} was left half done in build/qemu. "
                                  "Finish it or abort it first.")
@@ -199,6 +200,7 @@ def absorb():
     """
     with tree.locked():
         _need_tree()
+        tree.need_exact("Taking edits into the patches")
         series = patches.Series.load()
         difference = tree.unexported()
         if difference not in ("", "hunk headers"):

@@ -287,9 +287,13 @@ def files(folder=None):
     return sorted(str(file.relative_to(folder)) for file in found)
 
 
-def same(left, right):
+def same(left, right, other_base=False):
     """Compare two {name: text}: "" when equal, "hunk headers" when only the function names that
-    git shows after @@ differ (they depend on git's version), otherwise what differs."""
+    git shows after @@ differ (they depend on git's version), otherwise what differs.
+
+    other_base: one of them is on another base, so places and blob ids do not count; the answer
+    for equal ones may then be "hunk headers".
+    """
     if left == right:
         return ""
     if list(left) != list(right):
@@ -297,6 +301,9 @@ def same(left, right):
         return "the lists of patches differ: " + (_some(odd) if odd else "the order")
 
     def plain(text):
+        if other_base:
+            text = re.sub(r"^index [0-9a-f]+\.\.[0-9a-f]+", "index", text, flags=re.M)
+            return re.sub(r"^@@ -\S+ \+\S+ @@.*$", "@@", text, flags=re.M)
         return re.sub(r"^(@@ -\S+ \+\S+ @@).*$", r"\1", text, flags=re.M)
     wrong = [name for name in left if plain(left[name]) != plain(right[name])]
     if wrong:

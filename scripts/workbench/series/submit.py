@@ -34,6 +34,7 @@ def main(args):
     if base and not re.fullmatch(r"[0-9a-f]{40}", base):
         raise WorkbenchError(f"--base-commit {base}: a full commit id of 40 digits is needed.")
     tree.setup()
+    tree.need_exact("A submission")
     series = patches.Series.load()
     sent = upstream.as_sent(series.of(topic.name), info)
     if not len(sent):
