@@ -65,6 +65,29 @@ class Status(Moved):
         self.assertRegex(out, r"board +1 +already there\n")
         self.assertRegex(out, r"words +1 +applies\n")
 
+    def test_already_there_elsewhere(self):
+        """A patch that the release has in lines which it moved."""
+        lines = VIRT.replace("line 5\n", "line five\n").splitlines(keepends=True)
+        out = self.status({"hw/arm/virt.c": "".join(lines[12:] + lines[:12]),
+                           "hw/arm/board.c": (self.qemu / "hw/arm/board.c").read_text()})
+        self.assertRegex(out, r"board +1 +already there\n")
+
+    def test_already_there_with_a_later_one(self):
+        """Two patches of the same line: the release shows only what the second one made of it."""
+        old = (self.qemu / "hw/arm/virt.c").read_text()
+        new = old.replace("line thirty\n", "line 3 * 10\n")
+        self.commit("docs: change the line", {"hw/arm/virt.c": new})
+        name = "words/0002-docs-change-the-line.patch"
+        (self.top / "patches" / name).write_text(self.git(
+            "format-patch", "-1", "--full-index", "--stdout", "--zero-commit") + "\n")
+        with open(self.top / "patches/series", "a", encoding="utf-8") as series:
+            series.write(f"{name}\n")
+        self.git("reset", "-q", "--hard", "HEAD^")
+        out = self.status({"hw/arm/virt.c": new.replace("line five\n", "line 5\n"),
+                           "docs/board/board.rst":
+                           (self.qemu / "docs/board/board.rst").read_text()})
+        self.assertRegex(out, r"words +2 +already there\n")
+
     def test_nothing_of_those(self):
         """Neither a version nor a file."""
         self.assertIn("neither a version like", self.series("status", "--against", "x", status=1))
