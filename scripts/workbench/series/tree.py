@@ -36,8 +36,10 @@ class DoesNotApply(WorkbenchError):
     """`git am` has refused a patch; number: how many before it were applied."""
 
     def __init__(self, patch, number, words):
+        # Without git's advice for a worktree that is gone.
+        lines = [line for line in str(words).splitlines() if line.startswith("error: ")]
         super().__init__(f"The patch {patch.name} does not apply on the {number} before it.\n"
-                         f"{words}")
+                         + ("\n".join(lines) or str(words)))
         self.patch = patch
 
 
