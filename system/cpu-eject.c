@@ -1,11 +1,11 @@
 /*
- * CPUs that the guest has given back
+ * CPUs that the guest has ejected
  *
- * To unplug a CPU is to wait for its thread, to run the unplug handlers of the
- * machine and to free the CPU. None of that can be done where the guest asks
- * for it, in the thread of another CPU or in that of the CPU itself, which
- * others may be waiting for. It can wait: what the guest relies on is that the
- * CPU does not execute anything any more.
+ * Unplugging a CPU means to wait for its thread, to run the unplug handlers of
+ * the machine and to free the CPU. None of that can be done when the guest
+ * ejects the CPU, in the thread of another CPU or in that of the CPU itself,
+ * which others may be waiting for. So the CPU is only stopped then, which is
+ * what the guest relies on, and is unplugged later.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -21,7 +21,7 @@
 #include "system/cpu-eject.h"
 #include "system/runstate.h"
 
-/* How often to see whether a migration has ended, in ms */
+/* How often to check whether a migration has ended, in ms */
 #define UNPLUG_RETRY_MS 100
 
 static CPUState *cpu_find_ejected(void)
@@ -41,7 +41,7 @@ void cpu_unplug_ejected(void)
     static bool busy;
     CPUState *cpu;
 
-    /* To wait for the thread of a CPU, the BQL is dropped. */
+    /* Unplugging drops the BQL to wait for the thread of the CPU. */
     if (busy || migration_is_running()) {
         return;
     }
@@ -62,8 +62,8 @@ static void cpu_unplug_ejected_bh(void *opaque)
     static QEMUTimer *retry;
 
     /*
-     * A CPU whose state is being loaded goes when the machine starts. After a
-     * migration, the CPUs are those of the destination.
+     * On an incoming migration, the CPU is unplugged when the machine starts.
+     * After a migration, the CPUs belong to the destination.
      */
     if (runstate_check(RUN_STATE_INMIGRATE) ||
         runstate_check(RUN_STATE_POSTMIGRATE)) {
@@ -74,7 +74,7 @@ static void cpu_unplug_ejected_bh(void *opaque)
         return;
     }
 
-    /* Not each migration that ends while the guest goes on sends an event. */
+    /* Not every migration that fails or is cancelled sends an event. */
     if (!retry) {
         retry = timer_new_ms(QEMU_CLOCK_REALTIME, cpu_schedule_unplug, NULL);
     }
@@ -84,7 +84,7 @@ static void cpu_unplug_ejected_bh(void *opaque)
 
 static void cpu_schedule_unplug(void *opaque)
 {
-    /* Not the main context, which anyone runs who waits for I/O. */
+    /* Not the main context, which nested aio_poll() runs as well. */
     aio_bh_schedule_oneshot(iohandler_get_aio_context(), cpu_unplug_ejected_bh,
                             NULL);
 }
@@ -96,7 +96,7 @@ void cpu_eject(CPUState *cpu)
     cpu_pause_sync(cpu);
 }
 
-void cpu_settle_ejected(void)
+void cpu_resolve_ejected(void)
 {
     CPUState *cpu;
 

@@ -25,7 +25,7 @@
 #include "trace.h"
 
 /*
- * Whether the CPUs are going to be 64-bit ones: only such machines have ACPI.
+ * Whether the CPUs will be 64-bit ones: only such machines have ACPI.
  * No CPU exists yet, and the properties given with -cpu may matter.
  */
 static bool virt_cpu_type_is_aarch64(const char *type)
@@ -41,11 +41,11 @@ static bool virt_cpu_type_is_aarch64(const char *type)
 static char *virt_cpu_hotplug_accel_blocker(VirtMachineState *vms)
 {
     if (replay_mode != REPLAY_MODE_NONE) {
-        return g_strdup("record/replay cannot cope with CPUs that come and go");
+        return g_strdup("record/replay does not support it");
     }
     if (icount_enabled()) {
-        return g_strdup("-icount runs all vCPUs in one thread, which cannot "
-                        "cope with CPUs that come and go");
+        return g_strdup("-icount runs all vCPUs in one thread, and it needs a "
+                        "thread per vCPU");
     }
     if (kvm_enabled()) {
         return virt_cpu_hotplug_kvm_blocker(vms);
@@ -85,7 +85,7 @@ static char *virt_cpu_hotplug_find_blocker(VirtMachineState *vms,
                         "have; use -smp with maxcpus greater than cpus, or "
                         "'cpu-hotplug=on'");
     }
-    if (!virt_is_acpi_enabled(vms)) {
+    if (vms->acpi == ON_OFF_AUTO_OFF) {
         return g_strdup("it needs ACPI; use 'acpi=on'");
     }
     if (!firmware_loaded) {
@@ -93,8 +93,8 @@ static char *virt_cpu_hotplug_find_blocker(VirtMachineState *vms,
                         "guest; use -bios, or pflash");
     }
     if (vms->secure) {
-        return g_strdup("it needs QEMU's PSCI, in whose place there is that of "
-                        "the secure firmware; use 'secure=off'");
+        return g_strdup("it needs QEMU's PSCI, which secure firmware replaces; "
+                        "use 'secure=off'");
     }
     if (vms->gic_version == VIRT_GIC_VERSION_2 ||
         vms->gic_version == VIRT_GIC_VERSION_5) {
@@ -127,14 +127,14 @@ void virt_cpu_hotplug_init(VirtMachineState *vms, bool firmware_loaded)
     virt_cpu_slots_vmstate_register(vms);
 
     /*
-     * Older versions have it, too, if told to. It is not taken away from a
-     * newer one whose machine cannot have CPU hotplug: management software asks
-     * query-machines once, and does not start a machine that then refuses to
-     * list its slots.
+     * Older machine types set it if CPU hotplug is turned on explicitly. For
+     * newer ones it stays set even if this machine cannot have CPU hotplug:
+     * management software calls query-machines once, and must not find that a
+     * machine then refuses to list its slots.
      */
     MACHINE_GET_CLASS(vms)->has_hotpluggable_cpus = true;
 
-    /* A choice that is ours, and that would otherwise depend on maxcpus. */
+    /* Nobody asked for a version, and the default would depend on maxcpus. */
     if (vms->gic_version == VIRT_GIC_VERSION_NOSEL) {
         vms->gic_version = VIRT_GIC_VERSION_3;
     }
@@ -197,7 +197,7 @@ static bool virt_cpu_hotplug_check(VirtMachineState *vms, Error **errp)
     return true;
 }
 
-/* Check whether a CPU of the user may be added, before it gets a slot. */
+/* Check whether a CPU of -device or device_add is allowed, without its slot. */
 static bool virt_cpu_check_plug(VirtMachineState *vms, DeviceState *dev,
                                 Error **errp)
 {
@@ -261,7 +261,7 @@ static void virt_cpu_remove(VirtMachineState *vms, ARMCPU *cpu)
     hotplug_handler_unplug(HOTPLUG_HANDLER(vms->acpi_dev), dev, &error_abort);
     arm_unregister_cpu_reset(cpu);
     slot->cpu = NULL;
-    /* This lets go of the BQL until the CPU's thread has ended. */
+    /* This drops the BQL until the CPU's thread has ended. */
     qdev_unrealize(dev);
     hotplug_handler_unplug(HOTPLUG_HANDLER(vms->gic), dev, &error_abort);
     virt_gic_disconnect_cpu(vms, index);
@@ -295,7 +295,7 @@ void virt_cpu_unplug_request(VirtMachineState *vms, DeviceState *dev,
     trace_virt_cpu_unplug_request(CPU(cpu)->cpu_index, cpu->mp_affinity);
 
     if (!virt_has_guest(vms)) {
-        /* Nobody has ever seen the CPU, and nobody could answer. */
+        /* No guest has ever seen the CPU, and none could answer. */
         virt_cpu_remove(vms, cpu);
         object_unparent(OBJECT(dev));
         return;

@@ -12,7 +12,7 @@
 #include "target/arm/kvm_arm.h"
 #include "virt-cpu.h"
 
-/* Whether PSCI is to be the first one, whose calls have other numbers. */
+/* Whether PSCI 0.1 was asked for, whose function numbers differ. */
 static bool virt_cpu_has_psci_0_1(const char *type)
 {
     Object *cpuobj = object_new(type);
@@ -31,12 +31,12 @@ char *virt_cpu_hotplug_kvm_blocker(VirtMachineState *vms)
                         "'kernel-irqchip=on'");
     }
     if (!(kvm_arm_vgic_probe() & KVM_ARM_VGIC_V3)) {
-        return g_strdup("it needs a GICv3, which KVM does not have on this "
-                        "host, for its own GIC is older; use -accel tcg, or "
-                        "another host");
+        return g_strdup("it needs a GICv3, which KVM cannot provide on this "
+                        "host because the host's GIC is older; use -accel tcg, "
+                        "or another host");
     }
     if (vms->virt) {
-        return g_strdup("with KVM it does not go with nested virtualization; "
+        return g_strdup("KVM does not support it with nested virtualization; "
                         "use 'virtualization=off'");
     }
     if (virt_cpu_has_psci_0_1(MACHINE(vms)->cpu_type)) {

@@ -16,27 +16,27 @@
 
 static bool virt_cpu_slots_pre_save(void *opaque, Error **errp)
 {
-    VirtCPUSlotsState *state = opaque;
-    const CPUArchIdList *slots = MACHINE(state->vms)->possible_cpus;
+    VirtMachineState *vms = opaque;
+    const CPUArchIdList *slots = MACHINE(vms)->possible_cpus;
 
-    state->num_slots = slots->len;
-    g_free(state->taken);
-    state->taken = g_new(uint8_t, slots->len);
+    vms->num_slots_migrated = slots->len;
+    g_free(vms->slots_migrated);
+    vms->slots_migrated = g_new(uint8_t, slots->len);
     for (int i = 0; i < slots->len; i++) {
-        state->taken[i] = slots->cpus[i].cpu != NULL;
+        vms->slots_migrated[i] = slots->cpus[i].cpu != NULL;
     }
     return true;
 }
 
 static bool virt_cpu_slots_post_load(void *opaque, int version_id, Error **errp)
 {
-    VirtCPUSlotsState *state = opaque;
-    const CPUArchIdList *slots = MACHINE(state->vms)->possible_cpus;
+    VirtMachineState *vms = opaque;
+    const CPUArchIdList *slots = MACHINE(vms)->possible_cpus;
 
-    if (state->num_slots != slots->len) {
+    if (vms->num_slots_migrated != slots->len) {
         error_setg(errp, "The source has maxcpus=%" PRIu32 ", this machine "
                    "maxcpus=%d; start it with the -smp of the source",
-                   state->num_slots, slots->len);
+                   vms->num_slots_migrated, slots->len);
         return false;
     }
 
@@ -44,7 +44,7 @@ static bool virt_cpu_slots_post_load(void *opaque, int version_id, Error **errp)
         const CpuInstanceProperties *props = &slots->cpus[i].props;
         const bool here = slots->cpus[i].cpu != NULL;
 
-        if (state->taken[i] != here) {
+        if (vms->slots_migrated[i] != here) {
             error_setg(errp, "Only the %s has a CPU with socket-id=%" PRId64
                        ",cluster-id=%" PRId64 ",core-id=%" PRId64
                        ",thread-id=%" PRId64 "; start this machine with the "
@@ -54,16 +54,16 @@ static bool virt_cpu_slots_post_load(void *opaque, int version_id, Error **errp)
             return false;
         }
     }
-    state->vms->guest_loaded = true;
+    vms->guest_loaded = true;
     return true;
 }
 
 static bool virt_cpu_slots_pre_load(void *opaque, Error **errp)
 {
-    VirtCPUSlotsState *state = opaque;
+    VirtMachineState *vms = opaque;
 
-    /* It is allocated by the load. */
-    g_clear_pointer(&state->taken, g_free);
+    /* It is allocated when it is loaded. */
+    g_clear_pointer(&vms->slots_migrated, g_free);
     return true;
 }
 
@@ -80,20 +80,19 @@ static const VMStateDescription vmstate_virt_cpu_slots = {
     .pre_load_errp = virt_cpu_slots_pre_load,
     .post_load_errp = virt_cpu_slots_post_load,
     .fields = (const VMStateField[]) {
-        VMSTATE_UINT32(num_slots, VirtCPUSlotsState),
-        VMSTATE_VBUFFER_ALLOC_UINT32(taken, VirtCPUSlotsState, 1, NULL,
-                                     num_slots),
+        VMSTATE_UINT32(num_slots_migrated, VirtMachineState),
+        VMSTATE_VBUFFER_ALLOC_UINT32(slots_migrated, VirtMachineState, 1, NULL,
+                                     num_slots_migrated),
         VMSTATE_END_OF_LIST()
     }
 };
 
 void virt_cpu_slots_vmstate_register(VirtMachineState *vms)
 {
-    vms->cpu_slots_state.vms = vms;
-    vmstate_register(NULL, 0, &vmstate_virt_cpu_slots, &vms->cpu_slots_state);
+    vmstate_register(NULL, 0, &vmstate_virt_cpu_slots, vms);
 }
 
-/* The stream of a machine version that is released stays what it was. */
+/* Released machine versions must not change their migration stream. */
 static bool virt_cpu_hotplug_state_needed(void *opaque)
 {
     VirtMachineState *vms = opaque;
@@ -129,8 +128,8 @@ static bool virt_cpu_hotplug_post_load(void *opaque, int version_id,
 }
 
 /*
- * Whether there is CPU hotplug may be a matter of the host, and what follows
- * from it is all over the machine: be the first thing to be loaded.
+ * Whether there is CPU hotplug may depend on the host, and many devices depend
+ * on it: this has to be the first thing to be loaded.
  */
 static const VMStateDescription vmstate_virt_cpu_hotplug = {
     .name = "virt/cpu-hotplug",

@@ -41,7 +41,7 @@ void virt_cpu_pre_plug(VirtMachineState *vms, DeviceState *dev, Error **errp);
 void virt_cpu_plug(VirtMachineState *vms, DeviceState *dev, Error **errp);
 
 /**
- * virt_cpu_hotplug_init: Decide whether there is going to be CPU hotplug
+ * virt_cpu_hotplug_init: Decide whether the machine has CPU hotplug
  * @firmware_loaded: whether the guest starts with firmware
  *
  * Sets VirtMachineState::cpu_hotplug_active or cpu_hotplug_blocker, and the GIC
@@ -51,13 +51,13 @@ void virt_cpu_plug(VirtMachineState *vms, DeviceState *dev, Error **errp);
 void virt_cpu_hotplug_init(VirtMachineState *vms, bool firmware_loaded);
 
 /**
- * virt_cpu_hotplug_pre_plug, virt_cpu_hotplug_plug: Add a CPU of the user
+ * virt_cpu_hotplug_pre_plug, virt_cpu_hotplug_plug: Add a CPU of -device
  *
  * The methods of the machine's HotplugHandler interface for CPUs of -device and
  * device_add, in place of virt_cpu_pre_plug() and virt_cpu_plug(). They do what
  * these do, connect the CPU with the GIC, and tell the guest. Errors are also
  * set if there is no CPU hotplug, if the CPU is of another type or has other
- * features than those of -smp and -cpu, and if the GIC does not go with it.
+ * features than those of -smp and -cpu, and if the GIC does not support it.
  */
 void virt_cpu_hotplug_pre_plug(VirtMachineState *vms, DeviceState *dev,
                                Error **errp);
@@ -81,7 +81,7 @@ void virt_cpu_unplug_request(VirtMachineState *vms, DeviceState *dev,
 void virt_cpu_unplug(VirtMachineState *vms, DeviceState *dev, Error **errp);
 
 /**
- * virt_cpu_hotplug_reset: Settle what the guest that is reset was asked for
+ * virt_cpu_hotplug_reset: Complete pending removals when the guest is reset
  *
  * Removes the CPUs that device_del has asked for. To be called with all vCPUs
  * stopped, before devices are reset.
@@ -89,14 +89,14 @@ void virt_cpu_unplug(VirtMachineState *vms, DeviceState *dev, Error **errp);
 void virt_cpu_hotplug_reset(VirtMachineState *vms);
 
 /**
- * virt_cpu_hotplug_kvm_blocker: Whether the host's KVM goes with CPU hotplug
+ * virt_cpu_hotplug_kvm_blocker: Whether the host's KVM supports CPU hotplug
  *
  * Returns: NULL if it does, or else a newly allocated text that says why not.
  */
 char *virt_cpu_hotplug_kvm_blocker(VirtMachineState *vms);
 
 /**
- * virt_cpu_hotplug_kvm_create_vcpus: Have a KVM vCPU for each free slot
+ * virt_cpu_hotplug_kvm_create_vcpus: Create a KVM vCPU for each free slot
  *
  * Also has KVM ask QEMU which CPUs the guest may turn on. To be called when
  * the CPUs of -smp exist, and before the GIC is created. Exits with a message
@@ -105,7 +105,7 @@ char *virt_cpu_hotplug_kvm_blocker(VirtMachineState *vms);
 void virt_cpu_hotplug_kvm_create_vcpus(VirtMachineState *vms);
 
 /**
- * virt_cpu_hotplug_kvm_init_vcpus: Give those vCPUs what the others have
+ * virt_cpu_hotplug_kvm_init_vcpus: Set up PMU and stolen time of those vCPUs
  * @pmu: whether the CPUs have a PMU
  * @steal_time: whether the guest is told of stolen time
  *
@@ -131,7 +131,7 @@ void virt_cpu_slots_vmstate_register(VirtMachineState *vms);
 void virt_cpu_hotplug_vmstate_register(VirtMachineState *vms);
 
 /**
- * virt_gic_set_cpu_slots: Tell a GICv3 or GICv4 of the CPUs that may come
+ * virt_gic_set_cpu_slots: Tell a GICv3 or GICv4 the affinities of all slots
  *
  * To be called before the GIC is realized.
  */

@@ -1,9 +1,9 @@
 /*
- * PCI bus numbers and root ports of a machine: what is there, and what the
- * bridges need
+ * PCI bus numbers and root ports of a machine: how many root ports there are,
+ * and how many bus numbers the bridges need
  *
  * A bridge needs a number for the bus behind it, and those of all bridges
- * further down. What has got none is not seen by the guest.
+ * further down. The guest does not see devices on a bus without a number.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -40,7 +40,7 @@ unsigned virt_pcie_count_ports(PCIBus *root)
     return count;
 }
 
-/* Bus numbers to be kept free behind a bridge, for what may be plugged there */
+/* Bus numbers to be kept free behind a bridge, for bridges plugged later */
 static uint32_t virt_pcie_reserved_buses(PCIDevice *bridge)
 {
     const char *prop = "bus-reserve";
@@ -50,29 +50,29 @@ static uint32_t virt_pcie_reserved_buses(PCIDevice *bridge)
         return 0;
     }
     reserved = object_property_get_uint(OBJECT(bridge), prop, &error_abort);
-    return reserved == UINT32_MAX ? 0 : reserved; /* which is: not set */
+    return reserved == UINT32_MAX ? 0 : reserved; /* not set */
 }
 
 /*
  * Returns: how many numbers the bridges on @bus, and behind these, need;
- * @coming is one that is about to be plugged, or NULL
+ * @new_bridge is one that is about to be plugged, or NULL
  */
-static uint64_t virt_pcie_buses_behind(PCIBus *bus, PCIDevice *coming)
+static uint64_t virt_pcie_buses_behind(PCIBus *bus, PCIDevice *new_bridge)
 {
     uint64_t count = 0;
 
     for (int devfn = 0; devfn < ARRAY_SIZE(bus->devices); devfn++) {
         PCIDevice *d = bus->devices[devfn];
 
-        if (d && d != coming && IS_PCI_BRIDGE(d)) {
+        if (d && d != new_bridge && IS_PCI_BRIDGE(d)) {
             PCIBus *secondary = pci_bridge_get_sec_bus(PCI_BRIDGE(d));
 
-            count += 1 + MAX(virt_pcie_buses_behind(secondary, coming),
+            count += 1 + MAX(virt_pcie_buses_behind(secondary, new_bridge),
                              virt_pcie_reserved_buses(d));
         }
     }
-    if (coming && pci_get_bus(coming) == bus) {
-        count += 1 + (uint64_t)virt_pcie_reserved_buses(coming);
+    if (new_bridge && pci_get_bus(new_bridge) == bus) {
+        count += 1 + (uint64_t)virt_pcie_reserved_buses(new_bridge);
     }
     return count;
 }
@@ -91,14 +91,14 @@ static PCIBus *virt_pcie_next_root_bus(PCIBus *root, int nr)
     return found;
 }
 
-bool virt_pcie_find_shortage(PCIBus *root, unsigned total, PCIDevice *coming,
-                             VirtPCIeShortage *shortage)
+bool virt_pcie_find_shortage(PCIBus *root, unsigned total,
+                             PCIDevice *new_bridge, VirtPCIeShortage *shortage)
 {
     PCIBus *bus, *next;
 
     for (bus = root; bus; bus = next) {
         unsigned nr = pci_bus_num(bus);
-        uint64_t behind = virt_pcie_buses_behind(bus, coming);
+        uint64_t behind = virt_pcie_buses_behind(bus, new_bridge);
         unsigned end, has;
 
         next = virt_pcie_next_root_bus(root, nr);

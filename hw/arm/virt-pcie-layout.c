@@ -1,6 +1,6 @@
 /*
  * PCIe of the Arm virt machine: how many root ports its memory map and its
- * interrupts are good for
+ * interrupts suffice for
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -13,16 +13,16 @@
 #include "virt-pcie.h"
 
 /*
- * What guest and firmware set aside of a memory space for a port that a device
- * may be plugged into, and the BAR of the port itself
+ * Memory space that guest and firmware reserve for a port that a device may be
+ * plugged into, and the size of the BAR of the port itself
  */
 #define PORT_WINDOW_SIZE (2 * MiB)
 #define PORT_BAR_SIZE (4 * KiB)
 
 /*
- * A port takes one message signalled interrupt, and the device in it one at
- * least. Without, both share an interrupt line: hotplug works, but Linux waits
- * for itself when it removes a device that shares the line of its port.
+ * A port takes one message signalled interrupt, and the device in it at least
+ * one. Without them, both share an interrupt line: hotplug works, but Linux
+ * deadlocks when it removes a device that shares the line of its port.
  */
 #define MAX_GICV2M_PORTS (NUM_GICV2M_SPIS / 2)
 
@@ -93,7 +93,7 @@ VirtPCIeLimit virt_pcie_limit(const VirtMachineState *vms)
 {
     if (vms->max_pcie_root_ports) {
         return (VirtPCIeLimit) { vms->max_pcie_root_ports,
-                                 VIRT_PCIE_BOUND_ASKED };
+                                 VIRT_PCIE_BOUND_USER };
     }
     return virt_pcie_limit_up_to(vms, virt_pcie_num_buses(vms) - 1);
 }

@@ -1,6 +1,6 @@
 /*
  * PCIe root ports of the Arm virt machine: how many there can be, and ports
- * that the machine makes itself
+ * that the machine creates itself
  *
  * See docs/system/arm/virt.rst for what a user sees.
  *
@@ -11,7 +11,6 @@
 #include "qemu/error-report.h"
 #include "qemu/units.h"
 #include "qapi/error.h"
-#include "qapi/visitor.h"
 #include "hw/core/hotplug.h"
 #include "hw/core/qdev-properties.h"
 #include "hw/pci/pci_bridge.h"
@@ -22,9 +21,6 @@
 #include "virt-pcie.h"
 #include "trace.h"
 
-/* The host bridge has slot 0 of the root bus. */
-#define MAX_HOTPLUG_PORTS ((PCI_SLOT_MAX - 1) * PCI_FUNC_MAX)
-
 /* With a number of its own, none of these collides with a port of the user. */
 #define HOTPLUG_PORT_CHASSIS 255
 
@@ -34,7 +30,7 @@
  */
 #define NUM_IO_WINDOWS 15
 
-/* --- What is told to users --- */
+/* --- Messages --- */
 
 /* Returns: why there are not 256 bus numbers; NULL if there are */
 static const char *virt_pcie_low_ecam_cause(const VirtMachineState *vms)
@@ -53,7 +49,7 @@ static char *virt_pcie_limit_cause(const VirtMachineState *vms,
                                    VirtPCIeLimit limit)
 {
     switch (limit.bound) {
-    case VIRT_PCIE_BOUND_ASKED:
+    case VIRT_PCIE_BOUND_USER:
         return g_strdup_printf("'max-pcie-root-ports=%u'", limit.ports);
     case VIRT_PCIE_BOUND_MSI:
         if (limit.ports) {
@@ -167,8 +163,8 @@ void virt_pcie_init(VirtMachineState *vms)
                       virt_pcie_limit(vms));
     if (wanted > NUM_IO_WINDOWS) {
         /*
-         * Which of the ports get an I/O window would be left to chance, and
-         * old firmware gives up altogether. PCIe devices need no I/O space.
+         * It would be undefined which of the ports get an I/O window, and old
+         * firmware fails altogether. PCIe devices need no I/O space.
          */
         object_register_sugar_prop(TYPE_PCIE_ROOT_PORT, "io-reserve", "0",
                                    true);
@@ -228,7 +224,7 @@ void virt_pcie_check(VirtMachineState *vms)
     }
 }
 
-/* --- Bridges that come and go --- */
+/* --- Hotplug of bridges --- */
 
 /* Sets an error if the limit leaves no room for a root port. */
 static void virt_pcie_check_limit(VirtMachineState *vms, DeviceState *dev,
@@ -274,7 +270,7 @@ void virt_pcie_bridge_pre_plug(VirtMachineState *vms, DeviceState *dev,
     HotplugHandler *bus_handler = qdev_get_bus_hotplug_handler(dev);
     Error *err = NULL;
 
-    /* Of those that are there from the start, virt_pcie_check() speaks. */
+    /* virt_pcie_check() reports those that exist when the machine starts. */
     if (vms->max_pcie_root_ports || dev->hotplugged) {
         virt_pcie_check_bridge(vms, dev, &err);
     }
@@ -310,114 +306,4 @@ void virt_pcie_bridge_unplug_request(DeviceState *dev, Error **errp)
 void virt_pcie_bridge_unplug(DeviceState *dev, Error **errp)
 {
     hotplug_handler_unplug(qdev_get_bus_hotplug_handler(dev), dev, errp);
-}
-
-/* --- Properties --- */
-
-static void virt_pcie_set_number(Object *obj, Visitor *v, const char *name,
-                                 uint8_t *field, unsigned max, const char *why,
-                                 Error **errp)
-{
-    uint32_t value;
-
-    if (!visit_type_uint32(v, name, &value, errp)) {
-        return;
-    }
-    if (VIRT_MACHINE(obj)->bus) {
-        error_setg(errp, "'%s' cannot be changed any more: the machine has "
-                   "been laid out for it; use -machine", name);
-        return;
-    }
-    if (value > max) {
-        error_setg(errp, "'%s=%u' is not possible: %s; use 0 to %u", name,
-                   value, why, max);
-        return;
-    }
-    *field = value;
-}
-
-static void virt_get_max_pcie_root_ports(Object *obj, Visitor *v,
-                                         const char *name, void *opaque,
-                                         Error **errp)
-{
-    uint32_t value = VIRT_MACHINE(obj)->max_pcie_root_ports;
-
-    visit_type_uint32(v, name, &value, errp);
-}
-
-static void virt_set_max_pcie_root_ports(Object *obj, Visitor *v,
-                                         const char *name, void *opaque,
-                                         Error **errp)
-{
-    virt_pcie_set_number(obj, v, name, &VIRT_MACHINE(obj)->max_pcie_root_ports,
-                         VIRT_PCIE_MAX_PORTS,
-                         "there are 256 bus numbers, and the root bus has one "
-                         "of them", errp);
-}
-
-static void virt_get_pcie_root_port_limit(Object *obj, Visitor *v,
-                                          const char *name, void *opaque,
-                                          Error **errp)
-{
-    VirtMachineState *vms = VIRT_MACHINE(obj);
-    uint32_t value = vms->bus ? virt_pcie_limit(vms).ports : 0;
-
-    visit_type_uint32(v, name, &value, errp);
-}
-
-static void virt_get_pcie_root_ports(Object *obj, Visitor *v, const char *name,
-                                     void *opaque, Error **errp)
-{
-    VirtMachineState *vms = VIRT_MACHINE(obj);
-    uint32_t value = vms->bus ? virt_pcie_count_ports(vms->bus) : 0;
-
-    visit_type_uint32(v, name, &value, errp);
-}
-
-static void virt_get_pcie_hotplug_ports(Object *obj, Visitor *v,
-                                        const char *name, void *opaque,
-                                        Error **errp)
-{
-    uint32_t value = VIRT_MACHINE(obj)->pcie_hotplug_ports;
-
-    visit_type_uint32(v, name, &value, errp);
-}
-
-static void virt_set_pcie_hotplug_ports(Object *obj, Visitor *v,
-                                        const char *name, void *opaque,
-                                        Error **errp)
-{
-    virt_pcie_set_number(obj, v, name, &VIRT_MACHINE(obj)->pcie_hotplug_ports,
-                         MAX_HOTPLUG_PORTS,
-                         "there is room for eight ports in each of the 31 free "
-                         "slots of the root bus", errp);
-}
-
-void virt_pcie_add_properties(ObjectClass *oc)
-{
-    object_class_property_add(oc, "max-pcie-root-ports", "uint32",
-                              virt_get_max_pcie_root_ports,
-                              virt_set_max_pcie_root_ports, NULL, NULL);
-    object_class_property_set_description(oc, "max-pcie-root-ports",
-        "The greatest number of PCIe root ports on pcie.0 and behind pxb, "
-        "up to 255; all of them get what they need to work. 0 (default) is "
-        "as many as the machine can serve without a change of its layout: "
-        "see pcie-root-port-limit");
-
-    object_class_property_add(oc, "pcie-root-port-limit", "uint32",
-                              virt_get_pcie_root_port_limit, NULL, NULL, NULL);
-    object_class_property_set_description(oc, "pcie-root-port-limit",
-        "How many PCIe root ports this machine can serve, once it is created");
-
-    object_class_property_add(oc, "pcie-root-ports", "uint32",
-                              virt_get_pcie_root_ports, NULL, NULL, NULL);
-    object_class_property_set_description(oc, "pcie-root-ports",
-        "How many PCIe root ports there are");
-
-    object_class_property_add(oc, "pcie-hotplug-ports", "uint32",
-                              virt_get_pcie_hotplug_ports,
-                              virt_set_pcie_hotplug_ports, NULL, NULL);
-    object_class_property_set_description(oc, "pcie-hotplug-ports",
-        "Create that many empty PCIe root ports, up to 248, to plug devices "
-        "into: hotplug0, hotplug1 and so on (default: 0)");
 }

@@ -18,7 +18,7 @@
 
 /* What does not allow more root ports */
 typedef enum VirtPCIeBound {
-    VIRT_PCIE_BOUND_ASKED,      /* max-pcie-root-ports */
+    VIRT_PCIE_BOUND_USER,       /* max-pcie-root-ports */
     VIRT_PCIE_BOUND_BUSES,      /* bus numbers */
     VIRT_PCIE_BOUND_MMIO,       /* 32-bit memory space */
     VIRT_PCIE_BOUND_MSI,        /* message signalled interrupts */
@@ -30,8 +30,8 @@ typedef struct VirtPCIeLimit {
 } VirtPCIeLimit;
 
 /**
- * virt_pcie_prefers_gicv3: Returns: whether there are to be more ports than
- * the message signalled interrupts of a GICv2 are good for
+ * virt_pcie_prefers_gicv3: Returns: whether more ports are asked for than the
+ * message signalled interrupts of a GICv2 suffice for
  * @vms: the machine, with its properties
  */
 bool virt_pcie_prefers_gicv3(const VirtMachineState *vms);
@@ -64,7 +64,7 @@ VirtPCIeLimit virt_pcie_greatest_limit(const VirtMachineState *vms);
 VirtPCIeLimit virt_pcie_limit(const VirtMachineState *vms);
 
 /**
- * virt_pcie_fit_ecam: have bus numbers for that many ports
+ * virt_pcie_fit_ecam: make room for the bus numbers of that many ports
  * @vms: the machine, before it has a PCIe host bridge
  * @ports: how many root ports, not more than virt_pcie_greatest_limit()
  */
@@ -76,8 +76,8 @@ void virt_pcie_fit_ecam(VirtMachineState *vms, unsigned ports);
 
 /**
  * virt_pcie_count_ports: Returns: how many root ports there are on a root bus
- * and those of its pxb. Counted anew each time, so that nothing can get out of
- * step.
+ * and those of its pxb. Counted on each call, so that no counter can become
+ * stale.
  * @root: root bus of the machine
  */
 unsigned virt_pcie_count_ports(PCIBus *root);
@@ -91,29 +91,23 @@ typedef struct VirtPCIeShortage {
 } VirtPCIeShortage;
 
 /**
- * virt_pcie_find_shortage: see whether there are bus numbers for all bridges
+ * virt_pcie_find_shortage: check that there are bus numbers for all bridges
  * @root: root bus of the machine
  * @total: how many bus numbers there are
- * @coming: a bridge that is about to be plugged, or NULL
+ * @new_bridge: a bridge that is about to be plugged, or NULL
  * @shortage: the first root bus that has too few, if that is returned
  *
  * Returns: whether a root bus has too few
  */
-bool virt_pcie_find_shortage(PCIBus *root, unsigned total, PCIDevice *coming,
-                             VirtPCIeShortage *shortage);
+bool virt_pcie_find_shortage(PCIBus *root, unsigned total,
+                             PCIDevice *new_bridge, VirtPCIeShortage *shortage);
 
 /*
- * virt-pcie-ports.c: what the machine does, and what users set and are told
+ * virt-pcie-ports.c: what the machine does, and its messages
  */
 
 /**
- * virt_pcie_add_properties: what a user sets and reads
- * @oc: class of the machine
- */
-void virt_pcie_add_properties(ObjectClass *oc);
-
-/**
- * virt_pcie_init: have the machine serve the ports that are asked for
+ * virt_pcie_init: lay out the machine for the ports that are asked for
  * @vms: the machine, before it has a PCIe host bridge and after it is known
  *       whether there is a high ECAM, and what takes its MSIs
  *
@@ -128,7 +122,7 @@ void virt_pcie_init(VirtMachineState *vms);
 void virt_pcie_create_hotplug_ports(VirtMachineState *vms);
 
 /**
- * virt_pcie_check: once all devices are there, see whether they fit
+ * virt_pcie_check: once all devices exist, check that there is room for them
  * @vms: the machine, before its tables are built
  *
  * Names in one message what does not fit. Exits if a limit was asked for with
@@ -138,7 +132,7 @@ void virt_pcie_create_hotplug_ports(VirtMachineState *vms);
 void virt_pcie_check(VirtMachineState *vms);
 
 /*
- * Plug and unplug of PCI bridges. Each does its part and hands on to the
+ * Plug and unplug of PCI bridges. Each does its part and then calls the
  * hotplug handler of the bus, if there is one.
  *
  * Pre-plug sets an error if 'max-pcie-root-ports' is set and the bridge is a
@@ -149,5 +143,15 @@ void virt_pcie_bridge_pre_plug(VirtMachineState *vms, DeviceState *dev,
 void virt_pcie_bridge_plug(DeviceState *dev, Error **errp);
 void virt_pcie_bridge_unplug_request(DeviceState *dev, Error **errp);
 void virt_pcie_bridge_unplug(DeviceState *dev, Error **errp);
+
+/*
+ * virt-pcie-properties.c: what users set and read
+ */
+
+/**
+ * virt_pcie_add_properties: what a user sets and reads
+ * @oc: class of the machine
+ */
+void virt_pcie_add_properties(ObjectClass *oc);
 
 #endif

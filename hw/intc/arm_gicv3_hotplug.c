@@ -1,5 +1,5 @@
 /*
- * Arm GICv3: CPUs that come and go
+ * Arm GICv3: CPU hotplug
  *
  * A CPU can be plugged into a redistributor that exists from the start, and
  * unplugged from it. The state of the redistributor belongs to the guest and
@@ -36,7 +36,7 @@ static void gicv3_cpu_plug(HotplugHandler *handler, DeviceState *dev,
     GICv3CPUState *cs = gicv3_cpu_slot(s, cpu);
 
     if (!c->cpu_plug) {
-        error_setg(errp, "%s does not support CPUs that come later",
+        error_setg(errp, "%s does not support CPU hotplug",
                    object_get_typename(OBJECT(s)));
         return;
     }

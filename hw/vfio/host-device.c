@@ -1,5 +1,5 @@
 /*
- * What stands in the way of a host device
+ * Why VFIO cannot use a host device
  *
  * VFIO answers with an errno; what it means is in sysfs, where users otherwise
  * have to look for it themselves. The table in
@@ -332,8 +332,8 @@ static char *vfio_host_explain_token_needed(const char *sysfsdev, bool vf_token)
     g_autofree char *pf = NULL;
 
     if (!vfio_host_device_is_visible(sysfsdev)) {
-        return g_strdup_printf("; this may be for want of %s 'vf-token'",
-                               vf_token ? "another" : "a");
+        return g_strdup_printf("; the device may need a%s 'vf-token'",
+                               vf_token ? "nother" : "");
     }
     pf = vfio_host_device_link(sysfsdev, "physfn");
     if (pf) {

@@ -1,5 +1,5 @@
 /*
- * What stands in the way of a host device
+ * Why VFIO cannot use a host device
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

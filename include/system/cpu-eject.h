@@ -1,5 +1,5 @@
 /*
- * CPUs that the guest has given back
+ * CPUs that the guest has ejected
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -8,7 +8,7 @@
 #define SYSTEM_CPU_EJECT_H
 
 /**
- * cpu_eject: Take back a CPU from the guest, and unplug it soon
+ * cpu_eject: Stop a CPU that the guest ejects, and unplug it later
  * @cpu: the CPU
  *
  * For devices whose registers let a guest eject a CPU. When this returns,
@@ -24,7 +24,7 @@
 void cpu_eject(CPUState *cpu);
 
 /**
- * cpu_unplug_ejected: Unplug the CPUs that the guest has given back
+ * cpu_unplug_ejected: Unplug the CPUs that the guest has ejected
  *
  * Does nothing during an outgoing migration, because the destination has the
  * CPUs that were there when it began.
@@ -36,11 +36,11 @@ void cpu_eject(CPUState *cpu);
 void cpu_unplug_ejected(void);
 
 /**
- * cpu_settle_ejected: Unplug the CPUs the guest has given back, or undo that
+ * cpu_resolve_ejected: Unplug the CPUs the guest has ejected, or undo the eject
  *
  * To be called when the machine is reset, before anything else is done. During
- * an outgoing migration, the guest that starts over gets the CPUs again.
+ * an outgoing migration, the guest has these CPUs again after the reset.
  */
-void cpu_settle_ejected(void);
+void cpu_resolve_ejected(void);
 
 #endif

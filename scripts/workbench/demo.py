@@ -53,7 +53,7 @@ class Demonstration:
 
         A failed action becomes a wrong row, so that the table is complete.
         """
-        from .guest.guest import GuestError
+        from .guest.qemu import GuestError
         step(name)
         start = time.monotonic()
         answers, right = [], True
@@ -164,7 +164,8 @@ def run(options):
     tools.ensure()
     # Only now, because these need the packages that ensure() unpacks.
     from .guest.cpus import Cpus
-    from .guest.guest import Guest, GuestError
+    from .guest.guest import Guest
+    from .guest.qemu import GuestError
     config = _config(options)
     if not (options.kernel or options.initrd or options.firmware):
         assets.defaults()
@@ -188,7 +189,7 @@ def run(options):
 
 
 def _demonstrate(guest, cpus, release, booted):
-    from .guest.guest import Refused
+    from .guest.qemu import Refused
     if cpus.view().enabled is None:
         raise WorkbenchError(f"The guest runs Linux {release}, which cannot use added CPUs: that "
                              "needs 6.11 or later. Give a newer one with --kernel.")

@@ -1,15 +1,15 @@
 /*
  * KVM vCPUs for Arm CPUs that may be plugged later
  *
- * KVM lets no vCPU be created once the VM's GIC is initialized, and wants all
- * vCPUs of a VM to have the same features. So they are created and set up at
- * the start, as those of the CPUs that are there, and parked until a CPU
- * takes them. See Documentation/virt/kvm/devices/vcpu.rst in Linux for the
- * attributes that are set here.
+ * KVM does not allow to create a vCPU once the VM's GIC is initialized, and
+ * requires all vCPUs of a VM to have the same features. So they are created and
+ * set up when the machine starts, like those of the CPUs of -smp, and parked
+ * until a CPU takes them. See Documentation/virt/kvm/devices/vcpu.rst in Linux
+ * for the attributes that are set here.
  *
- * The stolen time that a guest sees starts anew when a CPU is plugged into a
- * slot that had one: KVM takes it from the thread of the CPU. Linux looks at
- * differences only, from the moment that a CPU comes online.
+ * The stolen time that a guest sees starts from 0 when a CPU is plugged into a
+ * slot that had one before: KVM takes it from the thread of the CPU. Linux uses
+ * only differences since the CPU was brought online.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -30,7 +30,7 @@ static bool parked_vcpu_ioctl(int fd, unsigned long request, const char *name,
                               void *arg, Error **errp)
 {
     if (ioctl(fd, request, arg) == -1) {
-        error_setg_errno(errp, errno, "KVM refuses %s for a vCPU that is to be "
+        error_setg_errno(errp, errno, "KVM rejects %s of a vCPU that is to be "
                          "plugged later", name);
         return false;
     }
@@ -49,7 +49,7 @@ static bool parked_vcpu_set_attr(int fd, uint32_t group, uint64_t attr,
     return parked_vcpu_ioctl(fd, KVM_SET_DEVICE_ATTR, name, &attribute, errp);
 }
 
-/* Give the vCPU the vector lengths that the CPUs have, and those for good. */
+/* Set the vector lengths of the other CPUs, and finalize SVE. */
 static bool parked_vcpu_set_sve(int fd, ARMCPU *like, Error **errp)
 {
     uint64_t vls[KVM_ARM64_SVE_VLS_WORDS] = { like->sve_vq.map };
@@ -77,13 +77,13 @@ static bool parked_vcpu_check_affinity(int fd, uint64_t mp_affinity,
         .addr = (uintptr_t)&mpidr,
     };
 
-    if (!parked_vcpu_ioctl(fd, KVM_GET_ONE_REG, "to read MPIDR_EL1", &reg,
+    if (!parked_vcpu_ioctl(fd, KVM_GET_ONE_REG, "access to MPIDR_EL1", &reg,
                            errp)) {
         return false;
     }
     if ((mpidr & ARM64_AFFINITY_MASK) != mp_affinity) {
         error_setg(errp, "KVM gives a vCPU that is to be plugged later the "
-                   "MPIDR affinity 0x%" PRIx64 ", and not 0x%" PRIx64,
+                   "MPIDR affinity 0x%" PRIx64 ", not 0x%" PRIx64,
                    (uint64_t)(mpidr & ARM64_AFFINITY_MASK), mp_affinity);
         return false;
     }
@@ -107,7 +107,7 @@ bool kvm_arm_create_parked_vcpu(ARMCPU *like, unsigned long vcpu_id,
 
     return parked_vcpu_ioctl(fd, KVM_ARM_VCPU_INIT, "the features", &init,
                              errp) &&
-           parked_vcpu_ioctl(fd, KVM_SET_MP_STATE, "to be off", &off, errp) &&
+           parked_vcpu_ioctl(fd, KVM_SET_MP_STATE, "power off", &off, errp) &&
            (!cpu_isar_feature(aa64_sve, like) ||
             parked_vcpu_set_sve(fd, like, errp)) &&
            parked_vcpu_check_affinity(fd, mp_affinity, errp);

@@ -1,11 +1,11 @@
 /*
- * PSCI calls that KVM leaves to QEMU
+ * PSCI calls that KVM forwards to QEMU
  *
  * KVM answers PSCI calls in the kernel, where every vCPU is a CPU that the
- * guest may turn on. With CPU hotplug there are vCPUs whose CPU is not there,
- * and only QEMU knows which. So the kernel is told, by an SMCCC filter, to
- * pass on those calls that turn CPUs on, and those that turn them off, for
- * QEMU to know what is on. See KVM_ARM_VM_SMCCC_FILTER in Linux'
+ * guest may turn on. With CPU hotplug there are vCPUs whose CPU is not plugged,
+ * and only QEMU knows which. So an SMCCC filter makes the kernel forward the
+ * calls that turn CPUs on, and those that turn them off, so that QEMU knows
+ * which CPUs are on. See KVM_ARM_VM_SMCCC_FILTER in Linux'
  * Documentation/virt/kvm/devices/vm.rst and Arm's DEN0022 (PSCI).
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
@@ -57,8 +57,8 @@ bool kvm_arm_forward_psci(Error **errp)
         int ret = kvm_vm_ioctl(kvm_state, KVM_SET_DEVICE_ATTR, &attr);
 
         if (ret < 0) {
-            error_setg_errno(errp, -ret, "KVM does not pass on PSCI calls of "
-                             "function 0x%" PRIx32, functions[i]);
+            error_setg_errno(errp, -ret, "KVM cannot forward PSCI function 0x%"
+                             PRIx32, functions[i]);
             return false;
         }
     }
@@ -95,7 +95,7 @@ static int64_t kvm_arm_psci_cpu_on(ARMCPU *cpu, bool wide)
     return arm_set_cpu_on(args[0], args[1], args[2], 1, true);
 }
 
-/* DEN0022, 5.1.3: there is no return from it. */
+/* DEN0022, 5.1.3: CPU_OFF does not return if it succeeds. */
 static int64_t kvm_arm_psci_cpu_off(ARMCPU *cpu)
 {
     arm_set_cpu_power_state(cpu, PSCI_OFF);
@@ -110,7 +110,7 @@ void kvm_arm_handle_hypercall(ARMCPU *cpu, uint64_t function)
 {
     int64_t ret;
 
-    /* The program counter is behind the call already, also with SMC. */
+    /* KVM has advanced the program counter past the call, also for SMC. */
     assert(!CPU(cpu)->vcpu_dirty);
     bql_lock();
     switch (function) {

@@ -13,7 +13,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
-from workbench.compare import compat  # noqa: E402
+from workbench.compare import builds  # noqa: E402
+from workbench.guest.qemu import GuestError  # noqa: E402
 from workbench.testing.tap import main  # noqa: E402,F401
 
 MACHINES = {"aarch64": ("virt",), "x86_64": ("pc-q35", "pc-i440fx")}
@@ -22,15 +23,15 @@ MACHINES = {"aarch64": ("virt",), "x86_64": ("pc-q35", "pc-i440fx")}
 def binaries(target):
     """(pristine, patched) paths of qemu-system-TARGET; a test is skipped when x86 is not built.
 
-    Raises compat.CompatError when the Arm one is missing in a build folder.
+    Raises GuestError when the Arm one is missing in a build folder.
     """
-    both = tuple(compat.default_binary(build, target)
-                 for build in (compat.PRISTINE, compat.PATCHED))
+    both = tuple(builds.default_binary(build, target)
+                 for build in (builds.PRISTINE, builds.PATCHED))
     for binary in both:
         if not binary.exists():
             if target != "aarch64":
                 raise unittest.SkipTest(f"{binary} is not built")
-            raise compat.CompatError(f"{binary} does not exist. Build it first (scripts/build), or "
+            raise GuestError(f"{binary} does not exist. Build it first (scripts/build), or "
                                      "name the build folders in COMPAT_PRISTINE and "
                                      "COMPAT_PATCHED.")
     return both
@@ -45,11 +46,11 @@ def machines(target):
 
     Empty when there is no binary: then setUpClass of the tests says so.
     """
-    pristine = compat.default_binary(compat.PRISTINE, target)
+    pristine = builds.default_binary(builds.PRISTINE, target)
     if not pristine.exists():
         return []
     names = [name for family in MACHINES[target]
-             for name in compat.machine_types(pristine, family)]
+             for name in builds.machine_types(pristine, family)]
     return names + {"aarch64": [], "x86_64": ["q35", "pc"]}[target]
 
 

@@ -10,7 +10,8 @@ import unittest
 from pathlib import Path
 
 import common
-from workbench.compare import acpitables, compat
+from workbench.compare import acpitables, snapshots
+from workbench.compare.instance import empty_firmware
 
 # acpiexec takes every bit of the registers for this, the one that says "has a CPU" among them.
 TAKEN, FREE = "1", "0"
@@ -22,9 +23,10 @@ class HotpluggableCpus(unittest.TestCase):
         cls.folder = tempfile.TemporaryDirectory(prefix="aml-")
         cls.addClassCleanup(cls.folder.cleanup)
         _, patched = common.binaries("aarch64")
-        firmware = compat.empty_firmware(cls.folder.name)
-        snapshot = compat.snapshot(patched, ["-machine", "virt", "-cpu", "cortex-a57", "-m", "256M",
-                                             "-smp", "2,maxcpus=300", "-bios", str(firmware)])
+        firmware = empty_firmware(cls.folder.name)
+        snapshot = snapshots.snapshot(patched, [
+            "-machine", "virt", "-cpu", "cortex-a57", "-m", "256M", "-smp", "2,maxcpus=300",
+            "-bios", str(firmware)])
         cls.dsdt = Path(cls.folder.name, "dsdt.aml")
         dsdt = bytearray(acpitables.find(snapshot.tables, "DSDT").data)
         # Firmware would fill in the checksum, as the table loader tells it to.

@@ -9,7 +9,7 @@ import unittest
 from pathlib import Path
 
 import common
-from workbench.compare import compat
+from workbench.compare.instance import Instance
 
 # Each program is the firmware, which both CPUs execute. The first CPU starts the second by PSCI.
 START_SECOND = (
@@ -67,14 +67,15 @@ class Ejects(unittest.TestCase):
         with tempfile.TemporaryDirectory(prefix="hostile-") as folder:
             firmware = Path(folder, "firmware")
             firmware.write_bytes(struct.pack(f"<{len(words)}I", *words))
-            with compat.Instance(patched, ["-machine", "virt,cpu-hotplug=on", "-cpu", "cortex-a57",
-                                           "-smp", "2", "-m", "128M", "-bios", firmware,
-                                           "-accel", "tcg,thread=multi"], qtest=False) as qemu:
+            with Instance(patched, ["-machine", "virt,cpu-hotplug=on", "-cpu", "cortex-a57",
+                                    "-smp", "2", "-m", "128M", "-bios", firmware,
+                                    "-accel", "tcg,thread=multi"], qtest=False) as qemu:
                 qemu.wait_for(lambda: len(qemu.qmp("query-cpus-fast")) == 1, "removal of a CPU")
                 qemu.qmp("stop")
                 qemu.qmp("cont")
-                qemu.qmp("device_add", driver="cortex-a57-arm-cpu", id="again", socket_id=0,
-                         cluster_id=0, core_id=1, thread_id=0)
+                qemu.qmp("device_add", {
+                    "driver": "cortex-a57-arm-cpu", "id": "again", "socket-id": 0,
+                    "cluster-id": 0, "core-id": 1, "thread-id": 0})
                 qemu.qmp("system_reset")
                 qemu.wait_for(lambda: len(qemu.qmp("query-cpus-fast")) == 1, "removal after reset")
                 qemu.qmp("stop")

@@ -12,7 +12,9 @@ import random
 import unittest
 
 import common
-from workbench.compare import compat
+from workbench.compare import vmstate
+from workbench.compare.instance import Instance, empty_firmware
+from workbench.guest.qemu import Refused
 
 ECAM = 0x3f000000
 PCIHP = 0x090c0000
@@ -54,11 +56,11 @@ class Storm(unittest.TestCase):
                  f"bridge-support={acpi}"]
         for bridge in BRIDGES:
             words += ["-device", bridge]
-        return compat.Instance(patched, words)
+        return Instance(patched, words)
 
     def setUp(self):
         folder = common.folder(self)
-        self.firmware = compat.empty_firmware(folder)
+        self.firmware = empty_firmware(folder)
         self.stream = folder / "stream"
 
     def number_buses(self, qemu):
@@ -119,16 +121,17 @@ class Storm(unittest.TestCase):
         """Plug or unplug something; a refusal is as good."""
         try:
             if there and order.randrange(2):
-                qemu.qmp("device_del", id=order.choice(sorted(there)))
+                qemu.qmp("device_del", {"id": order.choice(sorted(there))})
             else:
                 bus = order.choice(PLACES)
-                qemu.qmp("device_add", driver="virtio-rng-pci", id=f"on-{bus}", bus=bus, romfile="")
-        except compat.Refused:
+                qemu.qmp("device_add", {"driver": "virtio-rng-pci", "id": f"on-{bus}",
+                                        "bus": bus, "romfile": ""})
+        except Refused:
             pass
 
     def devices(self, qemu):
         """The ids of hot-plugged devices that are there."""
-        return {entry["name"] for entry in qemu.qmp("qom-list", path="/machine/peripheral")
+        return {entry["name"] for entry in qemu.qmp("qom-list", {"path": "/machine/peripheral"})
                 if entry["name"].startswith("on-")}
 
     def check_storm(self, acpi):
@@ -142,10 +145,10 @@ class Storm(unittest.TestCase):
                 self.accesses(qemu, order, functions, 4000)
                 self.plug(qemu, order, self.devices(qemu))
                 qemu.qmp("query-pci")
-                qemu.qmp("human-monitor-command", command_line="info mtree -f")
+                qemu.hmp("info mtree -f")
                 if lap % 4 == 3:
                     # The state that the guest has made can be sent.
-                    compat.save(qemu, self.stream)
+                    vmstate.save(qemu, self.stream)
                     self.assertGreater(self.stream.stat().st_size, 10000)
                     qemu.qmp("cont")
                     qemu.qmp("stop")
@@ -153,8 +156,8 @@ class Storm(unittest.TestCase):
                 for name in self.devices(qemu):
                     # With the guest's help or without: ports are off after a reset.
                     try:
-                        qemu.qmp("device_del", id=name)
-                    except compat.Refused:
+                        qemu.qmp("device_del", {"id": name})
+                    except Refused:
                         pass
             qemu.qmp("system_reset")
             after = self.headers(qemu)

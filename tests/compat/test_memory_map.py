@@ -14,7 +14,8 @@ import unittest
 from pathlib import Path
 
 import common
-from workbench.compare import compat
+from workbench.compare import builds
+from workbench.compare.instance import empty_firmware
 
 # Bridges of each kind, and something behind them.
 BRIDGES = ["-device", "pcie-root-port,id=port,chassis=1", "-device", "pci-testdev,bus=port",
@@ -42,11 +43,11 @@ def ask(binary, machine, folder):
     command = [binary, "-machine", machine, "-accel", "qtest", "-S", "-nodefaults",
                "-display", "none", "-monitor", "stdio", "-L", folder]
     if "x86_64" in binary.name:
-        command += ["-bios", compat.empty_firmware(folder)]
+        command += ["-bios", empty_firmware(folder)]
     if WITH_BRIDGES.search(machine):
         command += BRIDGES
     done = subprocess.run([str(word) for word in command], input="info mtree -f\nquit\n", text=True,
-                          capture_output=True, timeout=compat.TIMEOUT, check=False)
+                          capture_output=True, timeout=builds.TIMEOUT, check=False)
     said = done.stderr.replace(str(binary), binary.name)
     return flat_views(done.stdout), f"{said}{done.returncode}"
 
@@ -55,7 +56,7 @@ def ask(binary, machine, folder):
 def all_machines(binary):
     """Names of all machines of BINARY."""
     text = subprocess.run([str(binary), "-machine", "help"], capture_output=True, text=True,
-                          timeout=compat.TIMEOUT, check=True).stdout
+                          timeout=builds.TIMEOUT, check=True).stdout
     return tuple(line.split()[0] for line in text.splitlines()[1:]
                  if line.split()[0] not in ("none", "x-remote"))
 

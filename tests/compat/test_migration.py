@@ -11,7 +11,9 @@ import tempfile
 from pathlib import Path
 
 import common
-from workbench.compare import compat
+from workbench.compare import counting, vmstate
+from workbench.compare.instance import Instance, empty_firmware
+from workbench.guest.qemu import GuestError
 
 
 def chain(case, start, save, what):
@@ -26,7 +28,7 @@ def chain(case, start, save, what):
                 if len(streams) < 2:
                     streams.append(Path(folder, f"stream{len(streams)}"))
                     save(instance, streams[-1])
-        found = compat.description_differences(*map(compat.stream_description, streams))
+        found = vmstate.description_differences(*map(vmstate.stream_description, streams))
         if found:
             case.fail(f"{what}: the streams differ:\n{found}")
 
@@ -41,7 +43,7 @@ class Running:
         self._case = case
         self._machine = machine
         self._patched = patched
-        self._guest = compat.CountingGuest(machine, smp)
+        self._guest = counting.CountingGuest(machine, smp)
         self._stood = (0, 0)
 
     def start(self, binary, folder, incoming):
@@ -71,10 +73,10 @@ class Stopped:
 
     def start(self, binary, folder, incoming):
         """Start with -S; with INCOMING wait until it is loaded."""
-        words = ["-S", "-bios", compat.empty_firmware(folder)] + self._words
+        words = ["-S", "-bios", empty_firmware(folder)] + self._words
         if incoming:
             words += self.incoming_words + ["-incoming", f"file:{incoming}"]
-        instance = compat.Instance(binary, words)
+        instance = Instance(binary, words)
         try:
             if incoming:
                 instance.wait_for(
@@ -90,7 +92,7 @@ class Stopped:
     @staticmethod
     def save(instance, file):
         """Migrate to FILE."""
-        compat.save(instance, file)
+        vmstate.save(instance, file)
 
 
 STOPPED = {
@@ -129,7 +131,7 @@ class Virt(common.CompatCase):
 
     def check_switched_on(self, name):
         """From one patched QEMU to another, with hot-plug, and a CPU that came between free slots."""
-        guest = compat.CountingGuest(f"{name},gic-version=3,cpu-hotplug=on", "2,maxcpus=5")
+        guest = counting.CountingGuest(f"{name},gic-version=3,cpu-hotplug=on", "2,maxcpus=5")
         streams = []
         with tempfile.TemporaryDirectory(prefix="compat-") as folder:
             for _ in range(2):
@@ -138,14 +140,14 @@ class Virt(common.CompatCase):
                     slot = qemu.qmp("query-hotpluggable-cpus")[1]
                     if not streams:
                         cpu = dict(slot["props"], driver=slot["type"], id="plugged")
-                        qemu.qmp("device_add", **cpu)
+                        qemu.qmp("device_add", cpu)
                         guest.extra = ["-device", ",".join(f"{key}={value}"
                                                            for key, value in cpu.items())]
                     else:
                         self.assertEqual(slot["qom-path"], "/machine/peripheral/plugged")
                     streams.append(Path(folder, f"stream{len(streams)}"))
                     guest.save(qemu, streams[-1])
-            found = compat.description_differences(*map(compat.stream_description, streams))
+            found = vmstate.description_differences(*map(vmstate.stream_description, streams))
         self.assertFalse(found, f"{name}: the streams differ:\n{found}")
 
     def check_configurations(self, name):
@@ -164,7 +166,7 @@ class Virt(common.CompatCase):
                 stream = Path(folder, "stream")
                 with guest.start(first, folder, None) as instance:
                     guest.save(instance, stream)
-                with self.assertRaisesRegex(compat.CompatError, "Machine type received is "
+                with self.assertRaisesRegex(GuestError, "Machine type received is "
                                             rf"'virt-11\.1\S*' and local is 'virt-11\.1\S*'"):
                     guest.start(second, folder, stream).close()
 
@@ -181,7 +183,7 @@ class Pc(common.CompatCase):
             slots = instance.qmp("query-hotpluggable-cpus")
             free = next(slot for slot in reversed(slots) if "qom-path" not in slot)
             cpu = dict(free["props"], driver=free["type"], id="plugged")
-            instance.qmp("device_add", **cpu)
+            instance.qmp("device_add", cpu)
             guest.incoming_words += [
                 "-device", ",".join(f"{key}={value}" for key, value in cpu.items())]
 

@@ -11,7 +11,7 @@ import functools
 import unittest
 
 import common
-from workbench.compare import compat
+from workbench.compare import builds
 from workbench.guest import assets
 from workbench.system import paths
 from workbench.testing import qemusuites, qtests
@@ -23,9 +23,9 @@ THOROUGH = "func-aarch64-thorough"      # downloads guests from the Internet
 def arm_names():
     """Names of the Arm tests; empty when there is no build, which test_build then reports."""
     try:
-        thorough = set(qemusuites.names(compat.PATCHED, THOROUGH))
+        thorough = set(qemusuites.names(builds.PATCHED, THOROUGH))
         found = [name for suite in ARM_SUITES
-                 for name in qemusuites.names(compat.PATCHED, suite) if name not in thorough]
+                 for name in qemusuites.names(builds.PATCHED, suite) if name not in thorough]
     except qemusuites.WorkbenchError:
         return []
     return found
@@ -35,41 +35,19 @@ def arm_names():
 def place(which):
     """The Workplace for the "pristine" or "patched" binary."""
     firmware = assets.firmware()
-    build = {"pristine": compat.PRISTINE, "patched": compat.PATCHED}[which]
+    build = {"pristine": builds.PRISTINE, "patched": builds.PATCHED}[which]
     made = qemusuites.Workplace(
         paths.TMP / f"qemu-suites-{which}", paths.QEMU_SRC,
-        compat.default_binary(build, "aarch64"), firmware.code, firmware.vars)
+        builds.default_binary(build, "aarch64"), firmware.code, firmware.vars)
     qemusuites.expect_tables_of(
-        made, compat.default_binary(compat.PRISTINE, "aarch64"), compat.PATCHED)
+        made, builds.default_binary(builds.PRISTINE, "aarch64"), builds.PATCHED)
     return made
 
 
 @functools.lru_cache(maxsize=None)
 def results():
     """The results of all tests with the patched binary."""
-    return qemusuites.run(compat.PATCHED, place("patched"), arm_names(), "patched")
-
-
-def judge(case, name):
-    """Fail or skip CASE by the result of test NAME."""
-    result = results()[name]
-    case.assertEqual(qtests.own_skips(result, paths.QEMU_SRC), [], "skipped")
-    if result.status == "SKIP":
-        case.skipTest("skipped by QEMU itself: "
-                      + (result.output.strip().splitlines() or ["it has no subtests here"])[-1])
-    if result.status == "OK":
-        return
-    what = (f"{name}: {result.status}, failing: {', '.join(sorted(result.failed)) or 'all'}\n"
-            + result.output[-3000:])
-    if not qemusuites.unchanged_since_base(name):
-        case.fail(what)
-    pristine = qemusuites.run(compat.PATCHED, place("pristine"), [name],
-                              "pristine")[name]
-    if pristine.status == result.status and pristine.failed == result.failed:
-        case.skipTest("the pristine binary fails alike on this machine, in "
-                      f"{', '.join(sorted(result.failed)) or name}")
-    case.fail(f"{what}\n\nthe pristine binary: {pristine.status}, failing: "
-              f"{', '.join(sorted(pristine.failed)) or 'none'}")
+    return qemusuites.run(builds.PATCHED, place("patched"), arm_names(), "patched")
 
 
 class OnlyMoved(unittest.TestCase):
@@ -97,11 +75,12 @@ class Arm(common.CompatCase):
     def test_build(self):
         """The build has the tests."""
         for suite in ARM_SUITES:
-            self.assertTrue(qemusuites.names(compat.PATCHED, suite), suite)
+            self.assertTrue(qemusuites.names(builds.PATCHED, suite), suite)
 
     def check_arm(self, name):
         """One test of QEMU."""
-        judge(self, name)
+        qtests.judge(self, name, results()[name], lambda: qemusuites.run(
+            builds.PATCHED, place("pristine"), [name], "pristine")[name])
 
 
 if __name__ == "__main__":

@@ -15,7 +15,8 @@ import unittest
 from dataclasses import dataclass
 
 import common
-from workbench.compare import acpitables, compat
+from workbench.compare import acpitables, builds, snapshots
+from workbench.compare.instance import empty_firmware
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,7 @@ def unnamed(snapshot):
     struct.pack_into("<I", anchor, 12, length - tables.count(new) * (len(common.NEW)
                                                                      - len(common.NEWEST)))
     files["etc/smbios/smbios-anchor"] = bytes(anchor)
-    return compat.Snapshot(files, snapshot.device_tree)
+    return snapshots.Snapshot(files, snapshot.device_tree)
 
 
 class TablesCase(common.CompatCase):
@@ -159,9 +160,9 @@ class TablesCase(common.CompatCase):
                          "-smp", variant.smp, "-m", variant.memory, *variant.words]
                 if variant.firmware:
                     # Never run, but it decides whether virt has an ACPI event device.
-                    words += ["-bios", compat.empty_firmware(folder)]
-                both.append(compat.snapshot(binary, words))
-        found = compat.snapshot_differences(*map(unnamed, both))
+                    words += ["-bios", empty_firmware(folder)]
+                both.append(snapshots.snapshot(binary, words))
+        found = snapshots.snapshot_differences(*map(unnamed, both))
         if found:
             self.fail("\n\n".join([f"-machine {machine} -smp {variant.smp}"] + found))
         return both[0]
@@ -193,9 +194,9 @@ class VirtDefault(TablesCase):
     def test_default(self):
         """With room for CPUs the feature is active, without being asked for."""
         with tempfile.TemporaryDirectory(prefix="compat-") as folder:
-            seen = compat.snapshot(self.patched, [
+            seen = snapshots.snapshot(self.patched, [
                 "-machine", "virt", "-cpu", "cortex-a57", "-smp", "2,maxcpus=4", "-m", "256M",
-                "-bios", compat.empty_firmware(folder)])
+                "-bios", empty_firmware(folder)])
         giccs = acpitables.madt(acpitables.find(seen.tables, "APIC")).giccs
         self.assertEqual([gicc.online_capable for gicc in giccs], [False, False, True, True])
 
@@ -207,7 +208,7 @@ class VirtInactive(TablesCase):
     def check_inactive(self, name):
         """One reason for the feature to be inactive."""
         variant = INACTIVE[name]
-        if variant.patched_only and not compat.machine_has(self.patched, "virt", "cpu-hotplug"):
+        if variant.patched_only and not builds.machine_has(self.patched, "virt", "cpu-hotplug"):
             self.skipTest("the patched binary has no machine option cpu-hotplug")
         self.compare("virt", variant)
 

@@ -7,7 +7,8 @@ import json
 import unittest
 
 import common
-from workbench.compare import compat
+from workbench.compare import vmstate
+from workbench.system import paths
 
 
 # Sent only while a CPU waits to be removed, and where that was lost before: an eject during a
@@ -17,21 +18,21 @@ PENDING = ("CPU hotplug state/ejected", "CPU hotplug state/requests")
 
 def check(case, name):
     """Compare the dumps of machine type NAME, then let QEMU's own checker judge both directions."""
-    old, new = (compat.dump_vmstate(binary, name) for binary in (case.pristine, case.patched))
-    new = compat.without_subsections(new, PENDING)
+    old, new = (vmstate.dump_vmstate(binary, name) for binary in (case.pristine, case.patched))
+    new = vmstate.without_subsections(new, PENDING)
     # The state of CPU hot-plug is in both, but in the pristine Arm binary without content, as the
     # code is not built in. It is not sent there, nor by the patched one without the feature:
     # test_migration compares what is sent.
-    old = compat.fill_stub(old, new, "acpi-ged/cpuhp")
+    old = vmstate.fill_stub(old, new, "acpi-ged/cpuhp")
     new = new.replace(f'"{common.NEW}"', f'"{common.NEWEST}"')
-    difference = compat.vmstate_differences(old, new)
+    difference = vmstate.vmstate_differences(old, new)
     if difference:
         case.fail(f"-dump-vmstate differs for {name}:\n{difference}")
-    if not compat.paths.QEMU_SRC.exists():
+    if not paths.QEMU_SRC.exists():
         return
     # The checker stumbles over subsections with one name even when it compares a dump with itself.
-    own = compat.check_vmstate(compat.paths.QEMU_SRC, old, old)
-    said = compat.check_vmstate(compat.paths.QEMU_SRC, old, new)
+    own = vmstate.check_vmstate(paths.QEMU_SRC, old, old)
+    said = vmstate.check_vmstate(paths.QEMU_SRC, old, new)
     case.assertEqual(said, own, "vmstate-static-checker.py objects to what it accepts from the "
                                 "pristine binary alone")
 
@@ -48,8 +49,8 @@ class FillStub(unittest.TestCase):
         full = {"name": "state", "version_id": 1, "minimum_version_id": 1}
         for name, before, same in (("a", stub, True), ("b", stub, False), ("a", full, False)):
             old, new = dump(name, before), dump(name, dict(full, Fields=[]))
-            filled = compat.fill_stub(old, new, "a")
-            self.assertEqual(compat.vmstate_differences(filled, new) == "", same)
+            filled = vmstate.fill_stub(old, new, "a")
+            self.assertEqual(vmstate.vmstate_differences(filled, new) == "", same)
 
 
 class WithoutSubsections(unittest.TestCase):
@@ -62,7 +63,7 @@ class WithoutSubsections(unittest.TestCase):
                 {"Subsections": [{"name": name} for name in names]} if names else {})}})
         for before, after in ((dump("a"), dump()), (dump("a", "b"), dump("b")),
                               (dump("b"), dump("b"))):
-            self.assertEqual(compat.without_subsections(before, ("a",)), after)
+            self.assertEqual(vmstate.without_subsections(before, ("a",)), after)
 
 
 @common.each(common.machines("aarch64") + ["virt"])

@@ -22,7 +22,7 @@ from example import FOLDER, Script                                  # noqa: E402
 from workbench.guest import assets, modules  # noqa: E402
 from workbench.guest.console import READY, Console  # noqa: E402
 from workbench.guest.cpus import Cpus  # noqa: E402
-from workbench.guest.guest import FACTOR  # noqa: E402
+from workbench.guest.qemu import FACTOR  # noqa: E402
 from workbench.system import host, paths  # noqa: E402
 from workbench.ui.report import WorkbenchError  # noqa: E402
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from pexpect import EOF, TIMEOUT
 from pexpect.popen_spawn import PopenSpawn
 from workbench.guest.ending import Judge
-from workbench.guest.guest import FACTOR, GuestError
+from workbench.guest.qemu import FACTOR, GuestError
 from workbench.system import polling
 from workbench.testing import libvirt
 

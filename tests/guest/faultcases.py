@@ -2,7 +2,7 @@
 """device_add of a CPU fails after all checks, whatever runs the guest."""
 
 from cyclecases import GROWTH
-from workbench.guest.guest import Refused
+from workbench.guest.qemu import Refused
 from workbench.testing.preload import Preloaded
 
 

@@ -2,7 +2,7 @@
 """CPUs come and go while a debugger is attached, whatever runs the guests."""
 
 from gdbremote import Gdb
-from workbench.guest.guest import FACTOR
+from workbench.guest.qemu import FACTOR
 
 KERNEL_SPACE = 1 << 63
 

@@ -5,7 +5,7 @@ By hand, because no gdb that knows Arm belongs to what the tests install, and a 
 by itself which packets it sends and when.
 """
 
-from workbench.guest.guest import FACTOR, GuestError
+from workbench.guest.qemu import FACTOR, GuestError
 
 AARCH64_PC = 32 * 16            # where the program counter is in the answer to "g", in hex digits
 AARCH64_REGISTERS = 33 * 16 + 8  # x0 to x30, sp, pc, cpsr

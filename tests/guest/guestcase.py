@@ -20,7 +20,8 @@ tools.ensure()
 tools.activate()
 
 from workbench.guest.cpus import Cpus  # noqa: E402
-from workbench.guest.guest import Config, Guest, GuestError, Refused  # noqa: E402,F401
+from workbench.guest.guest import Config, Guest  # noqa: E402,F401
+from workbench.guest.qemu import GuestError, Refused  # noqa: E402,F401
 from workbench.guest.place import LOCAL  # noqa: E402
 from workbench.testing import tap  # noqa: E402
 

@@ -4,7 +4,7 @@
 import time
 
 from workbench.guest import modules
-from workbench.guest.guest import Refused
+from workbench.guest.qemu import Refused
 
 
 class Moving:

@@ -5,7 +5,7 @@ import json
 import socket
 import time
 
-from workbench.guest.guest import FACTOR, GuestError
+from workbench.guest.qemu import FACTOR, GuestError
 
 
 def options(name, folder):

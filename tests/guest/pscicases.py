@@ -291,6 +291,39 @@ class CallCases(PsciCase):
             self.assertEqual(self.do_on(monitor, 2, "acknowledge"), interrupt)
             self.remove(guest, cpus, monitor, 2)
 
+    def test_ejected(self):
+        """A CPU that is ejected and not removed yet is as good as gone.
+
+        A migration holds the removal back.
+        """
+        guest, cpus, monitor = self.monitor()
+        # One byte each tenth of a second; with less there is no limit.
+        guest.qmp("migrate-set-parameters", {"max-bandwidth": 10})
+        for context in (1, 2):
+            self.bring_up(monitor, 1, context)
+            if context == 2:
+                self.take_down(monitor, 1)
+            guest.qmp("migrate", {"uri": "exec:cat >/dev/null"})
+            guest.wait_for(lambda: guest.qmp("query-migrate").get("status") == "active",
+                           "the migration runs")
+            monitor.eject(1)
+            self.assertIn(1, cpus.taken(), "the CPU was removed during a migration")
+            self.assertEqual(monitor.ask("read", CONTROL, 1) & ENABLED, 0)
+            before = monitor.entries(1)
+            self.assert_free(monitor, 1)
+            # Nor can it be had back in another way.
+            guest.qmp("stop")
+            guest.qmp("cont")
+            self.assert_free(monitor, 1)
+            self.assertFalse(monitor.runs(1, 5))
+            self.assertEqual(monitor.entries(1), before)
+            guest.qmp("migrate_cancel")
+            guest.wait_for(lambda: 1 not in cpus.taken(), "CPU 1 is removed")
+            self.assert_free(monitor, 1)
+            guest.wait_for(lambda: guest.qmp("query-migrate").get("status") == "cancelled",
+                           "the migration has ended")
+            cpus.add(1)
+
     def test_race(self):
         """CPU_ON again and again while the CPU comes, and while it goes."""
         guest, cpus, monitor = self.monitor()

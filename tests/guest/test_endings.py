@@ -13,8 +13,8 @@ import unittest
 from unittest import mock
 
 import guestcase
-from workbench.compare import compat
-from workbench.guest import guest
+from workbench.compare.instance import Instance
+from workbench.guest import guest, qemu
 from workbench.system import process
 from workbench.testing import tap
 
@@ -30,8 +30,8 @@ class Endings(guestcase.GuestCase):
                            self.id().replace("__main__.", ""), paused=True)
 
     def start_instance(self, **options):
-        """One of compat.py."""
-        return compat.Instance(guestcase.QEMU, ["-S", "-machine", "none"], qtest=False, **options)
+        """One of those that are compared."""
+        return Instance(guestcase.QEMU, ["-S", "-machine", "none"], qtest=False, **options)
 
     def test_in_order(self):
         """Told to quit, it ends with status 0, and may be closed again."""
@@ -41,11 +41,11 @@ class Endings(guestcase.GuestCase):
 
     def test_signal(self):
         """It crashes: named, unless expected; not judged after a failure."""
-        for start, error in ((self.start_plain, guestcase.GuestError),
-                             (self.start_instance, compat.CompatError)):
+        for start in (self.start_plain, self.start_instance):
             one = start()
             os.kill(one.process.pid, signal.SIGSEGV)
-            with self.assertRaisesRegex(error, r"ended with signal 11 \(SIGSEGV\) and not with"):
+            with self.assertRaisesRegex(guestcase.GuestError,
+                                        r"ended with signal 11 \(SIGSEGV\) and not with"):
                 one.close()
             one = start()
             one.expect(status=-signal.SIGABRT)
@@ -66,7 +66,7 @@ class Endings(guestcase.GuestCase):
         """It does not answer, so it is killed, and that is said."""
         one = self.start_plain()
         os.kill(one.process.pid, signal.SIGSTOP)
-        with mock.patch.object(guest, "FACTOR", 0.05), \
+        with mock.patch.object(qemu, "FACTOR", 0.05), \
                 self.assertRaisesRegex(guestcase.GuestError, "does not answer when told to quit"):
             one.close()
         self.assertEqual(one.process.status(), -signal.SIGKILL)

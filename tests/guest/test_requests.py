@@ -9,7 +9,7 @@ import time
 import guestcase
 import monitor
 from workbench.guest.cpus import SYSFS
-from workbench.guest.guest import FACTOR
+from workbench.guest.qemu import FACTOR
 
 
 class Refusal(guestcase.GuestCase):

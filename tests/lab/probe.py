@@ -3,7 +3,7 @@
 
 import contextlib
 
-from workbench.guest.guest import GuestError
+from workbench.guest.qemu import GuestError
 
 
 class Counter:

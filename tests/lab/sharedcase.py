@@ -5,7 +5,8 @@ them."""
 import labcase
 from workbench.guest import cpuprobe
 from workbench.guest.cpus import SYSFS, Cpus
-from workbench.guest.guest import FACTOR, Guest
+from workbench.guest.guest import Guest
+from workbench.guest.qemu import FACTOR
 
 
 class SharedCase(labcase.LabCase):

@@ -10,7 +10,8 @@ import unittest
 from pathlib import Path
 
 import labcase
-from workbench.guest.guest import FACTOR, Config, Guest, GuestError
+from workbench.guest.guest import Config, Guest
+from workbench.guest.qemu import FACTOR, GuestError
 from workbench.lab import image
 from workbench.lab.lab import Lab
 

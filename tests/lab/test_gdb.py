@@ -9,7 +9,7 @@ import labcase
 from gdbcases import DebuggerCases
 from guestcase import long_only
 from sharedcase import SharedCase
-from workbench.guest.guest import FACTOR
+from workbench.guest.qemu import FACTOR
 from workbench.lab.lab import HERE
 
 

@@ -12,7 +12,7 @@ from sharedcase import SharedCase
 ON = "CPU hotplug is not available with 'cpu-hotplug=on': "
 ADD = "CPU hotplug is not available on this machine: "
 NO_IRQCHIP = "it needs the interrupt controller of KVM; use 'kernel-irqchip=on'"
-VIRTUALIZATION = ("with KVM it does not go with nested virtualization; "
+VIRTUALIZATION = ("KVM does not support it with nested virtualization; "
                   "use 'virtualization=off'")
 OFF = ("it is off, by the machine property 'cpu-hotplug' or by default for this machine version; "
        "use 'cpu-hotplug=auto', and -smp with maxcpus greater than cpus")

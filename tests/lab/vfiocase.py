@@ -7,7 +7,8 @@ import shlex
 
 import labcase
 from workbench.guest import assets, modules
-from workbench.guest.guest import FACTOR, Guest  # noqa: F401
+from workbench.guest.guest import Guest  # noqa: F401
+from workbench.guest.qemu import FACTOR  # noqa: F401
 from workbench.lab import lab
 
 SYSFS = "/sys/bus/pci"

@@ -16,7 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
-from workbench.compare import compat  # noqa: E402
+from workbench.compare import builds  # noqa: E402
 from workbench.guest import assets  # noqa: E402
 from workbench.system import paths  # noqa: E402
 from workbench.testing import qemusuites, qtests  # noqa: E402
@@ -57,16 +57,16 @@ def firmware(target):
 @functools.lru_cache(maxsize=None)
 def place(target, which):
     """The Workplace for the "pristine" or "patched" binary of TARGET."""
-    build = {"pristine": compat.PRISTINE, "patched": compat.PATCHED}[which]
+    build = {"pristine": builds.PRISTINE, "patched": builds.PATCHED}[which]
     return qemusuites.Workplace(paths.TMP / f"other-targets-{target}-{which}", paths.QEMU_SRC,
-                                compat.default_binary(build, target), blobs=firmware(target),
+                                builds.default_binary(build, target), blobs=firmware(target),
                                 without_kvm=True)
 
 
 @functools.lru_cache(maxsize=None)
 def results(target):
     """The results of all tests of TARGET with the patched binary."""
-    return qemusuites.run(compat.PATCHED, place(target, "patched"), wanted(target),
+    return qemusuites.run(builds.PATCHED, place(target, "patched"), wanted(target),
                           f"other-patched-{target}")
 
 
@@ -76,28 +76,13 @@ class OtherTargets(unittest.TestCase):
     def test_known(self):
         """The build has all tests that are named here."""
         for target in TESTS:
-            known = qemusuites.names(compat.PATCHED, f"qtest-{target}")
+            known = qemusuites.names(builds.PATCHED, f"qtest-{target}")
             self.assertEqual([name for name in wanted(target) if name not in known], [])
 
     def judge(self, target, name):
         """The result of the test NAME becomes that of the calling test."""
-        result = results(target)[name]
-        self.assertEqual(qtests.own_skips(result, paths.QEMU_SRC), [], "skipped")
-        if result.status == "SKIP":
-            self.skipTest((result.output.strip().splitlines() or ["it says no reason"])[-1])
-        if result.status == "OK":
-            return
-        what = (f"{name}: {result.status}, failing: {', '.join(sorted(result.failed)) or 'all'}\n"
-                + result.output[-3000:])
-        if not qemusuites.unchanged_since_base(name):
-            self.fail(what)
-        pristine = qemusuites.run(compat.PATCHED, place(target, "pristine"), [name],
-                                  f"other-pristine-{target}")[name]
-        if pristine.status == result.status and pristine.failed == result.failed:
-            self.skipTest("the pristine binary fails alike on this machine, in "
-                          f"{', '.join(sorted(result.failed)) or name}")
-        self.fail(f"{what}\n\nthe pristine binary: {pristine.status}, failing: "
-                  f"{', '.join(sorted(pristine.failed)) or 'none'}")
+        qtests.judge(self, name, results(target)[name], lambda: qemusuites.run(
+            builds.PATCHED, place(target, "pristine"), [name], f"other-pristine-{target}")[name])
 
 
 def add(target, name):

@@ -1015,8 +1015,8 @@ static void test_fixed(void)
                                     "{'path': '/machine', 'property': %s, "
                                     "'value': 2}}", names[i]);
         g_autofree char *expected = g_strdup_printf(
-            "'%s' cannot be changed any more: the machine has been laid out "
-            "for it; use -machine", names[i]);
+            "'%s' cannot be changed after the machine has been initialized; "
+            "use -machine", names[i]);
 
         assert_same_text(qdict_get_str(qdict_get_qdict(response, "error"),
                                        "desc"), expected);

@@ -536,6 +536,85 @@ static void test_reset(const void *data)
     qtest_quit(qts);
 }
 
+/* --- Bridges whose windows firmware relies on --- */
+
+#define BOSTON_ECAM     0x12000000ull   /* the second of three host bridges */
+#define BOSTON_BAR      0x20400000ull   /* in the window from 512 MiB on */
+#define BOSTON_RPSCR    0x148           /* root port status and control */
+#define BOSTON_RPSCR_BRIDGEEN   BIT(0)
+
+/*
+ * The root port of boston has its window from the beginning. Nobody opens it
+ * again after a reset, as no register moves it.
+ */
+static void test_boston(void)
+{
+    const uint64_t device = BOSTON_ECAM + BUS_SIZE;
+    QTestState *qts = qtest_init("-nodefaults -machine boston "
+                                 "-device pci-testdev,bus=pci.1");
+
+    for (unsigned round = 0; round < 2; round++) {
+        qtest_writel(qts, BOSTON_ECAM + BOSTON_RPSCR, BOSTON_RPSCR_BRIDGEEN);
+        qtest_writeb(qts, BOSTON_ECAM + PCI_SECONDARY_BUS, 1);
+        qtest_writeb(qts, BOSTON_ECAM + PCI_SUBORDINATE_BUS, 1);
+        g_assert_cmphex(qtest_readl(qts, device + PCI_VENDOR_ID), ==,
+                        PCI_DEVICE_ID_REDHAT_TEST << 16 | PCI_VENDOR_ID_REDHAT);
+        g_assert_false(mem_answers(qts, BOSTON_BAR));
+        qtest_writel(qts, device + PCI_BASE_ADDRESS_0, BOSTON_BAR);
+        qtest_writew(qts, device + PCI_COMMAND, PCI_COMMAND_MEMORY);
+        g_assert_true(mem_answers(qts, BOSTON_BAR));
+        qtest_system_reset(qts);
+    }
+    qtest_quit(qts);
+}
+
+#define SUN4U_CONFIG    0x1fe01000000ull
+#define SUN4U_IO        0x1fe02000000ull
+#define SUN4U_MEM       0x1ff00000000ull
+#define SUN4U_BRIDGE_B  (SUN4U_CONFIG + (PCI_DEVFN(1, 0) << 8))
+#define SUN4U_BUS_B     2               /* number that the test gives to it */
+#define SUN4U_DEVICE    (SUN4U_CONFIG + (SUN4U_BUS_B << 16) + \
+                         (PCI_DEVFN(1, 0) << 8))
+#define SUN4U_BAR       0x40000         /* in a window that begins at 0 */
+#define SUN4U_SCRATCH   (SUN4U_IO + 0x3ff)      /* register of the first UART */
+
+/*
+ * Bridge A of sun4u has a window of I/O ports when firmware begins, bridge B
+ * has none. Bytes only: the processor is big-endian, PCI is not.
+ */
+static void test_sun4u(void)
+{
+    g_autofree char *path = NULL;
+    int fd = g_file_open_tmp("pci-bridge-windows-XXXXXX", &path, NULL);
+    QTestState *qts;
+
+    /* The machine needs firmware, but does not get to execute it. */
+    g_assert_cmpint(fd, >=, 0);
+    g_assert_cmpint(write(fd, "none", 4), ==, 4);
+    close(fd);
+    qts = qtest_initf("-nodefaults -machine sun4u -bios %s -serial null "
+                      "-device pci-testdev,bus=pciB,addr=1", path);
+    unlink(path);
+
+    for (unsigned round = 0; round < 2; round++) {
+        qtest_writeb(qts, SUN4U_SCRATCH, 0x67 + round);
+        g_assert_cmphex(qtest_readb(qts, SUN4U_SCRATCH), ==, 0x67 + round);
+
+        qtest_writeb(qts, SUN4U_BRIDGE_B + PCI_SECONDARY_BUS, SUN4U_BUS_B);
+        qtest_writeb(qts, SUN4U_BRIDGE_B + PCI_SUBORDINATE_BUS, SUN4U_BUS_B);
+        g_assert_cmphex(qtest_readb(qts, SUN4U_DEVICE + PCI_DEVICE_ID), ==,
+                        PCI_DEVICE_ID_REDHAT_TEST);
+        qtest_writeb(qts, SUN4U_DEVICE + PCI_BASE_ADDRESS_0 + 2,
+                     SUN4U_BAR >> 16);
+        qtest_writeb(qts, SUN4U_DEVICE + PCI_COMMAND, PCI_COMMAND_MEMORY);
+        g_assert_false(mem_answers(qts, SUN4U_MEM + SUN4U_BAR));
+        qtest_writeb(qts, SUN4U_BRIDGE_B + PCI_COMMAND, PCI_COMMAND_MEMORY);
+        g_assert_true(mem_answers(qts, SUN4U_MEM + SUN4U_BAR));
+        qtest_system_reset(qts);
+    }
+    qtest_quit(qts);
+}
+
 static void add_test(const Machine *m, const char *name,
                      void (*test)(const void *))
 {
@@ -559,8 +638,16 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
 
-    if (!qtest_has_device("pcie-root-port") ||
-        !qtest_has_device("pci-testdev")) {
+    if (!qtest_has_device("pci-testdev")) {
+        return g_test_run();
+    }
+    if (qtest_has_machine("boston")) {
+        qtest_add_func("/pci-bridge-windows/boston/reset", test_boston);
+    }
+    if (qtest_has_machine("sun4u")) {
+        qtest_add_func("/pci-bridge-windows/sun4u/reset", test_sun4u);
+    }
+    if (!qtest_has_device("pcie-root-port")) {
         return g_test_run();
     }
     for (unsigned i = 0; i < ARRAY_SIZE(machines); i++) {

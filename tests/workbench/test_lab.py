@@ -20,7 +20,8 @@ tools.ensure()
 tools.activate()
 
 from workbench.guest import place  # noqa: E402
-from workbench.guest.guest import Config, GuestError  # noqa: E402
+from workbench.guest.guest import Config  # noqa: E402
+from workbench.guest.qemu import GuestError  # noqa: E402
 from workbench.lab import lab  # noqa: E402
 
 

@@ -74,7 +74,7 @@ def run(wanted, options):
                              f"{', '.join(names())}.")
     tools.ensure()
     tools.activate()
-    from ..guest.guest import GuestError
+    from ..guest.qemu import GuestError
     results = []
     for name in wanted or names():
         step(f"Benchmark {name}")

@@ -1,18 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""ACPI tables byte by byte: MADT, PPTT, SRAT, GTDT and FADT as they reach the firmware.
+"""ACPI tables byte by byte, as they reach the firmware; of the MADT, the CPUs.
 
-No iasl that distributions ship decodes the online-capable bit of a MADT GICC entry, so the tables
-that matter to CPU hot-plug are decoded here, after the ACPI specification 6.5. iasl is used to
-show what differs when two tables do.
+No iasl that distributions ship decodes the online-capable bit of a MADT GICC entry, so those are
+decoded here, after the ACPI specification 6.5. iasl is used to show what differs when two tables
+do.
 """
 
-import difflib
 import shutil
 import struct
 import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+
+from . import differences
 
 GICC_ENABLED = 1 << 0           # ACPI 6.5, table 5.37 "GICC CPU Interface Flags"
 GICC_ONLINE_CAPABLE = 1 << 3
@@ -39,12 +40,6 @@ class Table:
 
     signature = property(lambda self: self.data[:4].decode("ascii", "replace"))
     length = property(lambda self: int.from_bytes(self.data[4:8], "little"))
-    revision = property(lambda self: self.data[8])
-    table_id = property(lambda self: self.data[16:24].decode("ascii", "replace"))
-
-    def checksum_ok(self):
-        """Whether all bytes add up to 0; true only once firmware (or link()) set the checksum."""
-        return sum(self.data) & 0xff == 0
 
 
 def split(blob, loader, name="etc/acpi/tables"):
@@ -78,18 +73,16 @@ def find(tables, signature):
     return found[0]
 
 
-def subtables(table, at, kind_size=1):
+def subtables(table, at):
     """(offset, type, bytes) of each structure of TABLE from offset AT on.
 
-    KIND_SIZE is the size of the type field, the length follows it in as many bytes.
     Raises AcpiError for a length of zero or past the end.
     """
-    form = {1: "<BB", 2: "<HH"}[kind_size]
     while at < len(table.data):
-        if at + 2 * kind_size > len(table.data):
+        if at + 2 > len(table.data):
             raise AcpiError(f"{table.signature}: half a structure at offset {at}")
-        kind, length = struct.unpack_from(form, table.data, at)
-        if length < 2 * kind_size or at + length > len(table.data):
+        kind, length = table.data[at:at + 2]
+        if length < 2 or at + length > len(table.data):
             raise AcpiError(f"{table.signature}: the structure of type {kind} at offset {at} has "
                             f"the impossible length {length}")
         yield at, kind, table.data[at:at + length]
@@ -120,7 +113,6 @@ class Gicc:
 class Madt:
     """A MADT: the CPUs decoded, the redistributor regions as (base, length), all else as bytes."""
 
-    revision: int
     giccs: tuple
     redistributors: tuple
     others: tuple
@@ -128,7 +120,8 @@ class Madt:
 
 def madt(table):
     """Decode the Arm parts of a MADT (signature APIC). Raises AcpiError."""
-    _expect(table, "APIC")
+    if table.signature != "APIC":
+        raise AcpiError(f"expected an APIC, got a {table.signature}")
     giccs, regions, others = [], [], []
     for at, kind, data in subtables(table, 44):
         if kind == 11:
@@ -142,120 +135,13 @@ def madt(table):
             regions.append(struct.unpack_from("<QI", data, 4))
         else:
             others.append((kind, data))
-    return Madt(table.revision, tuple(giccs), tuple(regions), tuple(others))
+    return Madt(tuple(giccs), tuple(regions), tuple(others))
 
 
-@dataclass(frozen=True)
-class PpttNode:
-    """A processor hierarchy node. parent is the parent's offset in the table, 0 for none."""
-
-    offset: int
-    flags: int
-    parent: int
-    uid: int
-    resources: tuple
-
-    package = property(lambda self: bool(self.flags & 1))
-    uid_valid = property(lambda self: bool(self.flags & 2))
-    thread = property(lambda self: bool(self.flags & 4))
-    leaf = property(lambda self: bool(self.flags & 8))
-
-
-def pptt(table):
-    """The processor nodes of a PPTT in the order of the table. Raises AcpiError."""
-    _expect(table, "PPTT")
-    nodes = []
-    for at, kind, data in subtables(table, 36):
-        if kind == 0:
-            flags, parent, uid, count = struct.unpack_from("<IIII", data, 4)
-            if len(data) != 20 + 4 * count:
-                raise AcpiError(f"PPTT: node at {at} has {len(data)} bytes and {count} resources")
-            nodes.append(PpttNode(at, flags, parent, uid,
-                                  struct.unpack_from(f"<{count}I", data, 20)))
-    known = {node.offset for node in nodes}
-    for node in nodes:
-        if node.parent and node.parent not in known:
-            raise AcpiError(f"PPTT: node at {node.offset} has no node as parent ({node.parent})")
-    return nodes
-
-
-@dataclass(frozen=True)
-class Srat:
-    """NUMA affinities: cpus maps a CPU's uid to (node, flags), memory is (node, base, size, flags)."""
-
-    cpus: dict
-    memory: tuple
-
-
-def srat(table):
-    """Decode the GICC and memory affinities of a SRAT. Raises AcpiError."""
-    _expect(table, "SRAT")
-    cpus, memory = {}, []
-    for _, kind, data in subtables(table, 48):
-        if kind == 3:
-            node, uid, flags, _clock = struct.unpack_from("<IIII", data, 2)
-            if uid in cpus:
-                raise AcpiError(f"SRAT: two entries for the CPU with uid {uid}")
-            cpus[uid] = (node, flags)
-        elif kind == 1:
-            node, _, base, size, _, flags = struct.unpack_from("<IHQQII", data, 2)
-            memory.append((node, base, size, flags))
-    return Srat(cpus, tuple(memory))
-
-
-@dataclass(frozen=True)
-class Gtdt:
-    """The four per-CPU timers as (interrupt, flags), and how many platform timers there are."""
-
-    revision: int
-    secure_el1: tuple
-    nonsecure_el1: tuple
-    virtual_el1: tuple
-    el2: tuple
-    platform_timers: int
-
-
-def gtdt(table):
-    """Decode a GTDT. Raises AcpiError."""
-    _expect(table, "GTDT", 96)
-    words = struct.unpack_from("<8I", table.data, 48)
-    return Gtdt(table.revision, words[0:2], words[2:4], words[4:6], words[6:8],
-                struct.unpack_from("<I", table.data, 88)[0])
-
-
-@dataclass(frozen=True)
-class Fadt:
-    """What a FADT (signature FACP) says about its version and the platform."""
-
-    revision: int
-    minor: int
-    flags: int
-    arm_boot: int
-
-    hardware_reduced = property(lambda self: bool(self.flags & 1 << 20))
-    psci = property(lambda self: bool(self.arm_boot & 1))
-    psci_hvc = property(lambda self: bool(self.arm_boot & 2))
-
-
-def fadt(table):
-    """Decode a FADT of ACPI 5.1 or later. Raises AcpiError."""
-    _expect(table, "FACP", 132)
-    flags, = struct.unpack_from("<I", table.data, 112)
-    arm_boot, minor = struct.unpack_from("<HB", table.data, 129)
-    return Fadt(table.revision, minor & 15, flags, arm_boot)
-
-
-def _expect(table, signature, least=36):
-    if table.signature != signature:
-        raise AcpiError(f"expected a {signature}, got a {table.signature}")
-    if len(table.data) < least:
-        raise AcpiError(f"{signature}: {len(table.data)} bytes, at least {least} are needed")
-
-
-def difference(old, new, labels=("pristine", "patched"), lines=60):
+def difference(old, new):
     """Text that shows how the tables OLD and NEW differ: as ASL where iasl is there, else as hex.
 
-    Both are Table or bytes. At most LINES lines. Empty when the bytes are equal.
+    Both are Table or bytes. Empty when the bytes are equal.
     """
     old, new = (getattr(table, "data", table) for table in (old, new))
     if old == new:
@@ -263,10 +149,7 @@ def difference(old, new, labels=("pristine", "patched"), lines=60):
     texts = [_asl(data) or _hex(data) for data in (old, new)]
     if texts[0] == texts[1]:
         texts = [_hex(data) for data in (old, new)]
-    shown = list(difflib.unified_diff(*texts, *labels, lineterm="", n=2))
-    if len(shown) > lines:
-        shown[lines:] = [f"... {len(shown) - lines} more lines"]
-    return "\n".join(shown)
+    return differences.lines(*texts)
 
 
 def _hex(data):

@@ -9,8 +9,13 @@ import re
 import threading
 import time
 
-from pexpect import EOF, TIMEOUT
-from pexpect.spawnbase import SpawnBase
+from ..system import tools
+
+tools.activate()
+
+# These come from Debian packages that may only be unpacked below build/, see activate().
+from pexpect import EOF, TIMEOUT                # noqa: E402
+from pexpect.spawnbase import SpawnBase         # noqa: E402
 
 _MARKER = re.compile(r"@(begin|end)-\d+@")
 _ESCAPES = re.compile(r"\x1b(\[[0-9;?=]*[A-Za-z]|[()][0-9A-B]|[=>78])|\r")

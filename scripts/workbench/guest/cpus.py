@@ -4,7 +4,7 @@
 import time
 from dataclasses import dataclass
 
-from .guest import FACTOR, GuestError, Refused
+from .qemu import FACTOR, GuestError, Refused
 
 SYSFS = "/sys/devices/system/cpu"
 

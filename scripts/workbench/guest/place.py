@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Where a guest's QEMU runs: on this machine, or on the emulated Arm host of lab/lab.py.
 
-A place knows the files that a QEMU there can open, starts it, and connects its console and its
-monitor with this program. LOCAL is this machine. Another place has the same methods, and its
+A place knows the files that a QEMU there can open, starts it, and connects its channels (console,
+monitor) with this program. LOCAL is this machine. Another place has the same methods, and its
 start() returns an object with the same attributes as Started.
 """
 
@@ -18,40 +18,45 @@ from ..system.process import Process
 class Started:
     """A QEMU that runs on this machine.
 
-    process is a Process, folder holds its sockets, monitor is what QEMUMonitorProtocol connects
-    to.
+    process is a Process, folder holds its sockets, one for each of CHANNELS.
     """
 
-    def __init__(self, command, log, detached):
+    def __init__(self, command, channels, log, detached):
         # Socket paths are limited to 107 bytes, which a path below build/ may exceed.
         self.folder = Path(tempfile.mkdtemp(prefix="virt-hotplug-"))
-        self.monitor = str(self.folder / "qmp")
-        listeners = [_listener(self.folder / "console"), _listener(self.monitor)]
-        # Connected before QEMU starts, so that it has the console from its first moment on.
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._connections = {}
+        listeners = {}
+        words = []
         try:
-            self._socket.connect(str(self.folder / "console"))
-            console, qmp = (listener.fileno() for listener in listeners)
-            log = str(log).replace(",", ",,")
-            self.process = Process(command + [
-                "-chardev", f"socket,id=console,fd={console},server=on,wait=off,logfile={log}",
-                "-chardev", f"socket,id=qmp,fd={qmp},server=on,wait=off"],
-                pass_fds=(console, qmp), detached=detached)
+            for channel in channels:
+                listeners[channel] = _listener(self.folder / channel)
+                # Connected before QEMU starts, so that nothing is lost from its first moment on.
+                self._connections[channel] = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+                self._connections[channel].connect(str(self.folder / channel))
+                words += ["-chardev", f"socket,id={channel},fd={listeners[channel].fileno()},"
+                          "server=on,wait=off" + _log(channel, log)]
+            self.process = Process(command + words, detached=detached, pass_fds=[
+                listener.fileno() for listener in listeners.values()])
         except BaseException:
-            self._socket.close()
             self.clean()
             raise
         finally:
-            for listener in listeners:
+            for listener in listeners.values():
                 listener.close()
 
-    def console(self, _seconds):
-        """The socket of the console."""
-        return self._socket
+    def connection(self, channel, _seconds):
+        """The socket of CHANNEL, which is then the caller's to close."""
+        return self._connections.pop(channel)
 
     def clean(self):
         """Remove what is left when the process has ended."""
+        for connection in self._connections.values():
+            connection.close()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _log(channel, log):
+    return ",logfile=" + str(log).replace(",", ",,") if log and channel == "console" else ""
 
 
 class Local:
@@ -83,12 +88,12 @@ class Local:
         return done.returncode, done.stdout.strip()
 
     @staticmethod
-    def start(command, log, detached=False):
-        """Start the QEMU COMMAND, which uses the chardevs "console" and "qmp"; returns Started.
+    def start(command, channels, log=None, detached=False):
+        """Start the QEMU COMMAND, which uses chardevs with the names CHANNELS; returns a Started.
 
-        LOG is the path of the console's log.
+        LOG is the path of the log of the one called "console".
         """
-        return Started(command, log, detached)
+        return Started(command, channels, log, detached)
 
     @staticmethod
     def describe():

@@ -54,7 +54,7 @@ class _Running:
     def run(self, command, seconds=30):
         """Like Guest.run()."""
         from ..guest.console import ConsoleError
-        from ..guest.guest import FACTOR, GuestError
+        from ..guest.qemu import FACTOR, GuestError
         try:
             return self.console.run(command, seconds * FACTOR)
         except ConsoleError as error:
@@ -127,7 +127,7 @@ def _activate():
 def _host(options):
     """Yield a Lab: the host that runs, else a new one that ends with this command."""
     _activate()
-    from ..guest.guest import GuestError
+    from ..guest.qemu import GuestError
     from . import lab
     state = _state()
     if not state and options.build:

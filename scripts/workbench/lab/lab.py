@@ -16,7 +16,8 @@ import socket
 import threading
 from pathlib import Path, PurePosixPath
 
-from ..guest.guest import FACTOR, Config, Guest, GuestError
+from ..guest.guest import Config, Guest
+from ..guest.qemu import FACTOR, GuestError
 from ..guest.place import LOCAL
 from ..system import paths, polling
 from ..system.process import own_memory
@@ -227,11 +228,11 @@ class Lab:
         """Run a program on the host; returns (exit status, output and errors)."""
         return self.script(shlex.join(str(word) for word in words), seconds)
 
-    def start(self, command, log, detached=False):
+    def start(self, command, channels, _log=None, detached=False):
         """Start the QEMU COMMAND on the host; returns a Started."""
         if detached:
             raise ValueError("a guest inside the host ends with it")
-        return Started(self, command)
+        return Started(self, command, channels)
 
     def describe(self):
         """What the host's console has shown last."""
@@ -242,31 +243,24 @@ class Lab:
 
 
 class Started:
-    """A QEMU on the host LAB, with its console and its monitor connected to sockets here."""
+    """A QEMU on the host LAB, with its CHANNELS connected to sockets here."""
 
-    def __init__(self, lab, command):
+    def __init__(self, lab, command, channels):
         self.folder = lab.folder()
-        self.monitor = None
         self._lab = lab
-        self._listeners = {name: socket.create_server(("127.0.0.1", 0))
-                           for name in ("console", "qmp")}
-        chardevs = []
-        for name, listener in self._listeners.items():
+        self._listeners = {channel: socket.create_server(("127.0.0.1", 0)) for channel in channels}
+        words = []
+        for channel, listener in self._listeners.items():
             port = listener.getsockname()[1]
-            chardevs += ["-chardev", f"socket,id={name},host={HERE},port={port},nodelay=on"]
-        self.process = Process(lab, command + chardevs, self.folder)
+            words += ["-chardev", f"socket,id={channel},host={HERE},port={port},nodelay=on"]
+        self.process = Process(lab, command + words, self.folder)
 
-    def console(self, seconds):
-        """Wait for QEMU and return the socket of its console; monitor is then that of the other.
+    def connection(self, channel, seconds):
+        """Wait for QEMU and return the socket of CHANNEL, which is the caller's to close.
 
         Raises OSError when QEMU ends before, or does not come.
         """
-        console = self._accept("console", seconds)
-        self.monitor = self._accept("qmp", seconds)
-        return console
-
-    def _accept(self, name, seconds):
-        listener = self._listeners[name]
+        listener = self._listeners[channel]
         listener.settimeout(0.2)
 
         def connection():

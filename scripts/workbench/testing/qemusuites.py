@@ -73,7 +73,8 @@ class Result:
         return bad
 
 
-def _subtests(output):
+def subtests(output):
+    """{name: "ok", "not ok" or "skip"} of the lines of TAP in OUTPUT."""
     found = {}
     for how, name, skip in re.findall(
             r"^(ok|not ok) \d+ -? ?(\S+)(?:.*# (SKIP))?", output, re.M | re.I):
@@ -186,7 +187,7 @@ def run(build, place, tests, label, jobs=None):
         test = json.loads(line)
         name = test["name"].split(" / ", 1)[-1]
         output = (test.get("stdout") or "") + (test.get("stderr") or "")
-        results[name] = Result(name, test["result"], _subtests(test.get("stdout") or ""), output)
+        results[name] = Result(name, test["result"], subtests(test.get("stdout") or ""), output)
     shutil.copy(logs[1], paths.LOGS / f"{base}.txt")
     for log in logs:
         log.unlink(missing_ok=True)
@@ -203,8 +204,10 @@ def unchanged_since_base(test):
     False for a test that the series adds, and when build/qemu is not there to tell.
     """
     stem = test.rsplit("/", 1)[-1]
-    if not test.startswith("qtest-"):
-        return git.run("diff", "--quiet", "refs/tags/base", "--", "tests/functional",
+    functional = re.match(r"func-[^-]+-(.*)", test)
+    if functional:
+        return git.run("diff", "--quiet", "refs/tags/base", "--", "tests/functional/qemu_test",
+                       f":(glob)tests/functional/*/test_{functional.group(1)}.py",
                        check=False) is not None
     file = f"tests/qtest/{stem}.c"
     if stem == "migration-test":

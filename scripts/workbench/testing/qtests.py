@@ -94,3 +94,27 @@ def run(build, source, names, label, tables=False):
         if mine:
             results.update(qemusuites.run(build, place, mine, f"{label}-{target}"))
     return results
+
+
+def judge(case, name, result, pristine):
+    """Let the unittest CASE pass, fail or be skipped by the RESULT of QEMU's test NAME.
+
+    PRISTINE is a function that runs it again with the pristine binary. Only if it fails there in
+    the same subtests, and its source is not touched by the series, it is the machine's fault.
+    """
+    case.assertEqual(own_skips(result, paths.QEMU_SRC), [], "skipped")
+    if result.status == "SKIP":
+        case.skipTest("skipped by QEMU itself: "
+                      + (result.output.strip().splitlines() or ["it has no subtests here"])[-1])
+    if result.status == "OK":
+        return
+    what = (f"{name}: {result.status}, failing: {', '.join(sorted(result.failed)) or 'all'}\n"
+            + result.output[-3000:])
+    if not qemusuites.unchanged_since_base(name):
+        case.fail(what)
+    other = pristine()
+    if other.status == result.status and other.failed == result.failed:
+        case.skipTest("the pristine binary fails alike on this machine, in "
+                      f"{', '.join(sorted(result.failed)) or name}")
+    case.fail(f"{what}\n\nthe pristine binary: {other.status}, failing: "
+              f"{', '.join(sorted(other.failed)) or 'none'}")
