@@ -75,7 +75,7 @@ class WorkbenchCase(unittest.TestCase):
                         ignore=shutil.ignore_patterns("__pycache__"))
         (top / "patches").mkdir()
         (top / "patches/series").touch()
-        (top / "patches/cover-letter.md").write_text("# Fake things\n\nA letter.\n")
+        self.topics({"board": ()}, top)
         pins = json.loads((TOP / "upstream.json").read_text())
         pins.update(tarballs={PINNED: sha256(self.source / PINNED), "qemu-11.1.1.tar.xz": None},
                     trees={}, release_url=f"{NOWHERE}/qemu-11.1.1.tar.xz")
@@ -85,6 +85,18 @@ class WorkbenchCase(unittest.TestCase):
                 if entry.name not in ("build", "scripts", "upstream.json"):
                     shutil.copytree(entry, top / entry.name, dirs_exist_ok=True)
         return top
+
+    def topics(self, needs, top=None, **states):
+        """Write topics.toml, {name: names of what it needs}, and the cover letters. states: of
+        those that are not for submission."""
+        folder = (top or self.top) / "patches"
+        text = ""
+        for name, needed in needs.items():
+            text += (f'[[topic]]\nname = "{name}"\nneeds = {json.dumps(list(needed))}\n'
+                     f'state = "{states.get(name, "submission")}"\n\n')
+            (folder / name).mkdir(exist_ok=True)
+            (folder / name / "cover-letter.md").write_text(f"# Fake {name}\n\nA letter.\n")
+        (folder / "topics.toml").write_text(text)
 
     def environment(self, **extra):
         """Environment of commands: no home, no cache, no network."""
@@ -115,8 +127,9 @@ class WorkbenchCase(unittest.TestCase):
                               capture_output=True, text=True, check=True)
         return done.stdout.strip()
 
-    def commit(self, subject, changes, body=MESSAGE):
-        """Commit {path: text, bytes or None to delete} in build/qemu."""
+    def commit(self, subject, changes, body=MESSAGE, topic="board"):
+        """Commit {path: text, bytes or None to delete} in build/qemu, as the last one of the
+        topic, or of none."""
         for path, content in changes.items():
             file = self.qemu / path
             if content is None:
@@ -126,6 +139,12 @@ class WorkbenchCase(unittest.TestCase):
             file.write_bytes(content if isinstance(content, bytes) else content.encode())
         self.git("add", "-Af", "--", *changes)
         self.git("commit", "-q", "-m", subject, "-m", body)
+        if topic:
+            self.end(topic)
+
+    def end(self, topic="board", commit="HEAD"):
+        """The topic ends at the commit."""
+        self.git("branch", "-f", f"topic/{topic}", commit)
 
     def two_patches(self):
         """Set up, commit a typical small series and export it."""
@@ -141,6 +160,7 @@ class WorkbenchCase(unittest.TestCase):
         self.series("export")
 
     def patches(self, top=None):
-        """{name: bytes} of patches/."""
+        """{name: bytes} of the files of patches/."""
         folder = (top or self.top) / "patches"
-        return {f.name: f.read_bytes() for f in sorted(folder.iterdir())}
+        return {str(f.relative_to(folder)): f.read_bytes() for f in sorted(folder.rglob("*"))
+                if f.is_file()}

@@ -70,6 +70,23 @@ class Bisect(fake.WorkbenchCase):
         self.assertEqual(self.bisect().count("compiled "), 1)
         self.assertEqual(self.bisect(False, 3, True).count("compiled "), 1)
 
+    def test_topic(self):
+        """A topic is built on just what it needs; trees that were built already count."""
+        self.topics({"board": (), "apart": (), "use": ("board",)})
+        self.commit("hw/arm: apart", {"hw/arm/apart.c": "int apart;\n"}, topic="apart")
+        self.commit("hw/arm: use", {"hw/arm/board.c": "int use;\n"}, topic="use")
+        out = self.bisect(False, 1, False, "use")
+        self.assertIn("topic use: 1 of 1 patches good, 1 of them built now", out)
+        self.assertNotIn("hw/arm: apart", out)
+        self.assertEqual(self.bisect(False, 1, False, "board").count("compiled "), 2)
+        # The last patch of the series is on a tree with apart.c, where it was not built yet.
+        self.assertEqual(self.bisect().count("compiled "), 2)
+        self.assertEqual(self.bisect(False, 1, False, "use").count("compiled "), 0)
+        self.assertIn("topic use has the patches 1 to 1",
+                      self.bisect(False, 2, False, "use", status=1))
+        self.git("branch", "-D", "topic/apart")
+        self.assertIn("no branch topic/apart", self.bisect(False, 1, False, "use", status=1))
+
     def test_quick(self):
         """Without tests only building counts, and does not stand in for a full run."""
         self.assertIn("builds ", self.bisect(True))

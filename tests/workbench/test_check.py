@@ -18,7 +18,7 @@ class Check(fake.WorkbenchCase):
     def setUp(self):
         super().setUp()
         self.two_patches()
-        self.first, self.second = sorted((self.top / "patches").glob("*.patch"))
+        self.first, self.second = sorted((self.top / "patches/board").glob("*.patch"))
 
     def red(self, *words):
         """The check fails and its output has the words."""
@@ -34,13 +34,14 @@ class Check(fake.WorkbenchCase):
 
     def test_green(self):
         """Nothing is wrong with a fresh export."""
-        self.assertIn("2 patches, 0 errors", self.series("check"))
+        self.assertIn("2 patches in 1 topics, 0 errors", self.series("check"))
 
     def test_list(self):
         """A file that is not listed, and a listed file that is not there."""
-        (self.top / "patches/series").write_text(self.first.name + "\n")
-        self.red(f"{self.second.name} is not listed")
-        (self.top / "patches/series").write_text(f"{self.first.name}\n0002-gone.patch\n")
+        (self.top / "patches/series").write_text(f"board/{self.first.name}\n")
+        self.red(f"patches/board/{self.second.name} is not listed")
+        (self.top / "patches/series").write_text(
+            f"board/{self.first.name}\nboard/0002-gone.patch\n")
         self.red("0002-gone.patch, which does not exist")
 
     def test_headers(self):
@@ -83,7 +84,7 @@ class Check(fake.WorkbenchCase):
     def test_patch_changed_by_hand(self):
         """A patch that no longer is what an export gives."""
         self.edit(self.second, "+line thirty\n", "+line 30 it is\n")
-        self.red("these patches differ: " + self.second.name)
+        self.red("these patches differ: board/" + self.second.name)
 
     def test_order(self):
         """Patches that do not follow each other."""
@@ -125,11 +126,11 @@ class Check(fake.WorkbenchCase):
         shutil.rmtree(self.top / "docs")
         self.commit("hw/arm: odd", {"hw/arm/board2.c": "ODD\n"})
         self.series("export")
-        self.assertIn("WARNING: checkpatch: 0001-hw-arm-odd.patch: odd code "
+        self.assertIn("WARNING: checkpatch: board/0001-hw-arm-odd.patch: odd code "
                       "(hw/arm/board2.c:1)", self.series("check"))
         self.commit("hw/arm: bad", {"hw/arm/board3.c": "BAD\n"})
         self.series("export")
-        self.red("ERROR: checkpatch: 0002-hw-arm-bad.patch: bad code")
+        self.red("ERROR: checkpatch: board/0002-hw-arm-bad.patch: bad code")
 
     def test_without_source(self):
         """Without the base, patches and mirror are still checked, and the rest is named."""
@@ -138,14 +139,14 @@ class Check(fake.WorkbenchCase):
         self.assertIn("NOT CHECKED", out)
         (other / "hw/arm/board.c").write_text("x")
         self.assertIn("differs", self.series("check", top=other, status=1))
-        self.assertIn("2 patches, 0 errors", self.series("check", top=self.top))
+        self.assertIn("2 patches in 1 topics, 0 errors", self.series("check", top=self.top))
 
     def test_sets_up_from_a_source_at_hand(self):
         """With a source on this machine, the check sets up build/qemu itself."""
         other = self.make_top("other", patches_of=self.top)
         out = self.series("check", top=other, QEMU_BASE_SOURCE=str(self.source))
         self.assertNotIn("NOT CHECKED", out)
-        self.assertIn("2 patches, 0 errors", out)
+        self.assertIn("2 patches in 1 topics, 0 errors", out)
 
 
 if __name__ == "__main__":

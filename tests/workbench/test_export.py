@@ -19,14 +19,15 @@ class Export(fake.WorkbenchCase):
         """The same commits give the same bytes, with the project as author and no commit ids."""
         self.two_patches()
         before = self.patches()
-        self.assertEqual(list(before), ["0001-hw-arm-add-a-board.patch",
-                                        "0002-docs-describe-the-board.patch", "cover-letter.md",
-                                        "series"])
+        self.assertEqual(list(before), ["board/0001-hw-arm-add-a-board.patch",
+                                        "board/0002-docs-describe-the-board.patch", "board/cover-letter.md", "series",
+                                        "topics.toml"])
         self.git("commit", "-q", "--amend", "--no-edit", "--date", self.git(
             "log", "-1", "--format=%ad"))
+        self.end()
         self.series("export")
         self.assertEqual(self.patches(), before)
-        text = before["0001-hw-arm-add-a-board.patch"].decode()
+        text = before["board/0001-hw-arm-add-a-board.patch"].decode()
         self.assertIn("From: qemu-virt-hotplug <noreply@qemu-virt-hotplug.invalid>\n", text)
         self.assertTrue(text.startswith("From " + 40 * "0"))
 
@@ -63,8 +64,9 @@ class Export(fake.WorkbenchCase):
         self.two_patches()
         self.assertTrue((self.top / "docs/board/board.rst").exists())
         self.git("reset", "-q", "--hard", "HEAD^")
+        self.end()
         out = self.series("export")
-        self.assertIn("removed patches/0002-docs-describe-the-board.patch", out)
+        self.assertIn("removed patches/board/0002-docs-describe-the-board.patch", out)
         self.assertFalse((self.top / "docs").exists())
         self.assertEqual((self.top / "hw/arm/board.c").read_bytes(),
                          (self.qemu / "hw/arm/board.c").read_bytes())
@@ -85,10 +87,33 @@ class Export(fake.WorkbenchCase):
     def test_clash(self):
         """A file that needs the place of one of the project's own is refused."""
         self.setup_series()
-        for path in ("scripts/new.py", "tests/guest/x.c", "README.md", ".ci/x"):
+        for path in ("scripts/new.py", "tests/guest/x.c", "README.md", "docs/page.md", ".ci/x"):
             self.commit("hw/arm: clash", {path: "x\n"})
             self.assertIn(path, self.series("export", status=1))
             self.git("reset", "-q", "--hard", "base")
+
+    def test_pages_of_the_project(self):
+        """A page in docs/ is no part of the mirror, whatever the series adds beside it."""
+        self.two_patches()
+        page = self.top / "docs/page.md"
+        page.parent.mkdir(exist_ok=True)
+        page.write_text("# A page\n")
+        self.series("check")
+        self.commit("docs: describe another board", {"docs/system/other.rst": "Other\n=====\n"})
+        self.series("export")
+        self.assertIn("No mirrored file", self.series("absorb"))
+        self.git("reset", "-q", "--hard", "HEAD^^")
+        self.end()
+        self.series("export")
+        self.assertEqual([p.name for p in (self.top / "docs").rglob("*")], ["page.md"])
+        self.assertEqual(page.read_text(), "# A page\n")
+        # Anything else there that the series does not add is an error.
+        for name in ("page.rst", "system/page.md"):
+            stray = self.top / "docs" / name
+            stray.parent.mkdir(exist_ok=True)
+            stray.write_text("x\n")
+            self.assertIn(f"docs/{name}: not in the series", self.series("check", status=1))
+            stray.unlink()
 
     def test_refused_commits(self):
         """A merge, and an author who is a person, are refused with the way out."""
@@ -118,7 +143,7 @@ class Absorb(fake.WorkbenchCase):
         (self.top / "hw/arm/board.c").write_text("/* new */\nint a;\nint b;\n")
         self.assertIn("Absorbed: hw/arm/board.c", self.series("absorb"))
         self.series("export")
-        self.assertIn("+int b;", self.patches()["0001-hw-arm-add-a-board.patch"].decode())
+        self.assertIn("+int b;", self.patches()["board/0001-hw-arm-add-a-board.patch"].decode())
         self.assertEqual(self.git("rev-list", "--count", "base..series"), "2")
         self.assertEqual(self.git("status", "--porcelain"), "")
         self.assertIn("mirror", self.series("absorb"))
@@ -138,8 +163,8 @@ class Absorb(fake.WorkbenchCase):
         self.series("absorb")
         self.series("export")
         texts = {name: data.decode() for name, data in self.patches().items()}
-        third, fourth = texts["0003-hw-arm-a-list.patch"], texts[
-            "0004-hw-arm-change-the-list.patch"]
+        third, fourth = texts["board/0003-hw-arm-a-list.patch"], texts[
+            "board/0004-hw-arm-change-the-list.patch"]
         self.assertIn("+int early_edit;", third)
         self.assertIn("+int between;", third)
         self.assertIn("+int v25;", third)

@@ -14,7 +14,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
 
 import fake  # noqa: E402
 
-ME = ("--name", "Jürgen Tester", "--email", "jt@example.org")
+ME = ("--topic", "board", "--name", "Jürgen Tester", "--email", "jt@example.org")
 BLOB = bytes(range(256)) * 4
 
 
@@ -26,10 +26,10 @@ class Submit(fake.WorkbenchCase):
         before = self.patches()
         commit = "0123456789abcdef" * 2 + "01234567"
         self.series("submit", *ME, "--version", 2, "--rfc", "--base-commit", commit)
-        mails = sorted((self.top / "build/submit").iterdir())
+        mails = sorted((self.top / "build/submit/board").iterdir())
         self.assertEqual([m.name[:8] for m in mails], ["v2-0000-", "v2-0001-", "v2-0002-"])
         cover = mails[0].read_text()
-        self.assertIn("[RFC PATCH v2 0/2] Fake things\n", cover)
+        self.assertIn("[RFC PATCH v2 0/2] Fake board\n", cover)
         self.assertIn("\nA letter.\n", cover)
         self.assertTrue(cover.endswith(f"base-commit: {commit}\n"))
         for mail in mails[1:]:
@@ -66,7 +66,7 @@ class Submit(fake.WorkbenchCase):
             "--- /dev/null\n+++ b/hw/arm/theirs.c\n@@ -0,0 +1 @@\n+int theirs;\n",
             encoding="utf-8")
         self.series("submit", *ME)
-        mails = sorted((self.top / "build/submit").iterdir())
+        mails = sorted((self.top / "build/submit/board").iterdir())
         self.assertEqual(len(mails), 1 + 4)
         text = "".join(mail.read_text() for mail in mails)
         self.assertNotIn("hw: ours", text)
@@ -78,11 +78,13 @@ class Submit(fake.WorkbenchCase):
     def test_refusals(self):
         """No identity, no person, an incomplete base, a folder with other things."""
         self.two_patches()
-        self.series("submit", status=2)
+        self.assertIn("--name and --email", self.series("submit", "--topic", "board", status=1))
         self.assertIn("not the name of a person", self.series(
-            "submit", "--name", "qemu-virt-hotplug", "--email", "a@b.org", status=1))
+            "submit", "--topic", "board", "--name", "qemu-virt-hotplug", "--email", "a@b.org",
+            status=1))
         self.assertIn("not a mail address", self.series(
-            "submit", "--name", "A B", "--email", "noreply@x.invalid", status=1))
+            "submit", "--topic", "board", "--name", "A B", "--email", "noreply@x.invalid",
+            status=1))
         self.assertIn("full commit id", self.series(
             "submit", *ME, "--base-commit", "v11.1.1", status=1))
         self.assertIn("other files", self.series(

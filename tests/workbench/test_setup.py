@@ -108,10 +108,11 @@ class Setup(fake.WorkbenchCase):
         """Commits and edits that are nowhere else are refused to be thrown away, until asked."""
         self.two_patches()
         self.commit("hw/arm: mine", {"hw/arm/board2.c": "int mine;\n"})
-        patch = next((self.top / "patches").glob("0002*"))
+        patch = next((self.top / "patches").glob("board/0002*"))
         patch.unlink()
         (self.top / "patches/series").write_text(
-            "".join(p.name + "\n" for p in sorted((self.top / "patches").glob("*.patch"))))
+            "".join(f"board/{p.name}\n"
+                    for p in sorted((self.top / "patches/board").glob("*.patch"))))
         out = self.series("setup", status=1)
         for words in ("not in patches/", "scripts/series export", "--discard"):
             self.assertIn(words, out)
@@ -120,7 +121,7 @@ class Setup(fake.WorkbenchCase):
         self.assertEqual(len(self.ids()), 2)
         (self.qemu / "VERSION").write_text("edited\n")
         (self.top / "patches/series").write_text("")
-        for left in (self.top / "patches").glob("*.patch"):
+        for left in (self.top / "patches/board").glob("*.patch"):
             left.unlink()
         self.assertIn("not committed: VERSION", self.series("setup", status=1))
         self.series("setup", "--discard")
@@ -131,10 +132,10 @@ class Setup(fake.WorkbenchCase):
         """It is named; no 3-way merge, no fuzz; build/qemu stays as it was."""
         self.two_patches()
         ids = self.ids()
-        patch = next((self.top / "patches").glob("0002*"))
+        patch = next((self.top / "patches").glob("board/0002*"))
         patch.write_text(patch.read_text().replace(" line 29\n", " line twenty-nine\n"))
         out = self.series("setup", status=1)
-        self.assertIn(f"The patch {patch.name} does not apply on the 1 before it", out)
+        self.assertIn(f"The patch board/{patch.name} does not apply on the 1 before it", out)
         self.assertEqual(self.ids(), ids)
         self.assertEqual(self.git("worktree", "list").count("\n"), 0)
 

@@ -129,7 +129,7 @@ class Source(fake.WorkbenchCase):
                             {"VERSION": "11.1.9\n", "more": "firmware\n"})
         top = self.make_top("other", patches_of=self.top)
         out = self.series("setup", "--offline", "--source", file, top=top)
-        self.assertIn("is QEMU 11.1.9, not 11.1.1", out)
+        self.assertRegex(out, "Taken: QEMU 11.1.9 from .*, not 11.1.1. Every file")
         self.assertIn("line thirty", (top / "build/qemu/hw/arm/virt.c").read_text())
         self.assertEqual(self.series("check", top=top).splitlines()[-1].split(",")[1],
                          " 0 errors")

@@ -14,7 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from ..system import paths
 from ..ui.report import WorkbenchError, info, step, warn
-from . import git, mirror, patches, submit, tree
+from . import git, mirror, patches, stack, topiccheck, tree, upstream
+from .topics import Topics
 
 SUBJECT_LENGTH = 76
 # checkpatch asks for a MAINTAINERS change whenever a file is added; maintainers() knows better.
@@ -39,50 +40,81 @@ class Findings:
         print(f"WARNING: {text}")
 
 
-def main(given=None):
-    """Run all checks; returns the exit status."""
+def main(given=None, topic=None):
+    """Run all checks, or those of one topic; returns the exit status."""
     found = Findings()
-    series = load(found)
-    if series is not None:
-        check_headers(series, found)
-        check_mirror(series, found)
-        if have_base(given):
-            check_base(series, found)
-            check_branch(found)
-        else:
-            print("NOT CHECKED, because the base source is not at hand (scripts/series setup "
-                  "finds it): that the patches apply, checkpatch, MAINTAINERS, the working "
-                  "branch.")
-    count = len(series) if series is not None else 0
-    print(f"series check: {count} patches, {found.errors} errors, {found.warnings} warnings")
+    series, listed = load(found)
+    if topic is not None and listed is not None:
+        listed.get(topic)
+    if series is None or listed is None:
+        what = "unreadable"
+    elif topic is not None:
+        what = check_topic(listed, series, topic, given, found)
+    else:
+        what = check_all(listed, series, given, found)
+    print(f"series check: {what}, {found.errors} errors, {found.warnings} warnings")
     return 1 if found.errors else 0
 
 
+def check_all(listed, series, given, found):
+    """Everything; returns what was checked, in words."""
+    check_headers(series, found)
+    check_order(series, found)
+    check_mirror(series, found)
+    if have_base(given):
+        if check_base(series, found):
+            topiccheck.check_apart(listed, series, found)
+        check_branch(found)
+    else:
+        print("NOT CHECKED, because the base source is not at hand (scripts/series setup "
+              "finds it): that the patches apply, checkpatch, MAINTAINERS, the working "
+              "branch.")
+    return f"{len(series)} patches in {len(listed)} topics"
+
+
+def check_topic(listed, series, name, given, found):
+    """One topic by itself; returns what was checked, in words. Raises WorkbenchError without the
+    base source."""
+    if not have_base(given):
+        raise WorkbenchError(f"Whether the topic {name} applies cannot be checked, because the "
+                             "base source is not at hand. Run scripts/series setup first.")
+    topic = series.of(name)
+    where = topiccheck.describe(listed, series, name)
+    check_headers(topic, found)
+    step(f"Applying {name} on {where}")
+    tip = topiccheck.apply_topic(listed, series, name, found)
+    if tip is not None:
+        check_maintainers(topic, tip, found)
+    checkpatch(topic, found)
+    return f"topic {name}, {len(topic)} patches on {where}"
+
+
 def load(found):
-    """The stored series, or None if it cannot be read. Also: list and files agree."""
+    """(Series, Topics), each None if it cannot be read. Also: list and files agree."""
     listed = patches.names()
-    files = {f.name for f in paths.PATCHES.glob("*.patch")}
-    for name in sorted(files - set(listed)):
+    for name in sorted(set(patches.files()) - set(listed)):
         found.error(f"patches/{name} is not listed in patches/series")
     if len(set(listed)) != len(listed):
         found.error("patches/series lists a patch twice")
-    if not paths.COVER_LETTER.exists():
-        found.error("patches/cover-letter.md is missing")
+    series = topics = None
+    try:
+        topics = Topics.load()
+    except WorkbenchError as e:
+        found.error(str(e))
     try:
         series = patches.Series.load()
         mirror.refuse_clashes(series.added())
-        return series
     except WorkbenchError as e:
         found.error(str(e))
-        return None
+    if series is not None and topics is not None:
+        topiccheck.check_folders(topics, series, found)
+    return series, topics
 
 
 def check_headers(series, found):
     """What each patch says about itself."""
-    for number, patch in enumerate(series.patches, 1):
+    for patch in series.patches:
         where = f"patches/{patch.name}"
-        if not patch.name.startswith(f"{number:04}-"):
-            found.error(f"{where}: it is patch {number}, but its name begins otherwise")
         if not patch.text.startswith(f"From {patches.ZERO} "):
             found.error(f"{where}: not written by scripts/series export")
         if patch.author != patches.AUTHOR:
@@ -92,7 +124,7 @@ def check_headers(series, found):
             found.error(f"{where}: \"{sign_off.group(0)}\": stored patches carry no trailer of "
                         "a person; scripts/series submit adds the submitter's")
         try:
-            submit.upstream_status(patch)
+            upstream.status(patch)
         except WorkbenchError as e:
             found.error(str(e))
         if not re.match(r"[\w/,. -]+: ", patch.subject) or patch.subject.endswith("."):
@@ -108,20 +140,19 @@ def check_headers(series, found):
             found.warning(f"{where}: the message has lines over {SUBJECT_LENGTH} characters")
         if not patch.changes:
             found.error(f"{where}: changes nothing")
-        check_order(patch, series, number, found)
 
 
-def check_order(patch, series, number, found):
+def check_order(series, found):
     """Each blob that a patch starts from is the one that the patches before it left."""
-    for change in patch.changes:
-        before = None
-        for earlier in series.patches[:number - 1]:
-            for other in earlier.changes:
-                if other.path == change.path and other.new is not None:
-                    before = other.new
-        if before is not None and change.old is not None and change.old != before:
-            found.error(f"patches/{patch.name}: {change.path} starts from {change.old[:12]}, "
-                        f"but the patches before leave {before[:12]}")
+    left = {}
+    for patch in series.patches:
+        for change in patch.changes:
+            before = left.get(change.path)
+            if before is not None and change.old is not None and change.old != before:
+                found.error(f"patches/{patch.name}: {change.path} starts from "
+                            f"{change.old[:12]}, but the patches before leave {before[:12]}")
+            if change.new is not None:
+                left[change.path] = change.new
 
 
 def check_mirror(series, found):
@@ -148,13 +179,18 @@ def have_base(given):
 
 
 def check_base(series, found):
-    """Everything that needs the base: pre-images, applying, the same bytes again, checkpatch."""
+    """Everything that needs the base: pre-images, applying, the same bytes again, checkpatch.
+    Returns whether the series applies."""
     listing = {}
     for entry in git.run("ls-tree", "-r", "-z", tree.BASE).split("\0"):
         if entry:
             meta, path = entry.split("\t", 1)
             listing[path] = meta.split()[2]
-    for path, blob in series.preimages().items():
+    if tree.differs():
+        print(f"NOT CHECKED, because the base is QEMU {tree.base_version()}, in which "
+              f"{len(tree.differs())} files that the series changes differ: that the series "
+              "starts from the pinned release, and that an export gives the same bytes.")
+    for path, blob in series.preimages().items() if not tree.differs() else ():
         if listing.get(path) != blob:
             found.error(f"base: {path} is {listing.get(path, 'missing')[:12]}, the series starts "
                         f"from {blob[:12]}")
@@ -166,23 +202,25 @@ def check_base(series, found):
             tip = tree.apply(series, folder)
         except WorkbenchError as e:
             found.error(str(e))
-            return
+            return False
     check_round_trip(series, tip, found)
     check_maintainers(series, tip, found)
     checkpatch(series, found)
+    return True
 
 
 def check_round_trip(series, tip, found):
     """Applied and exported again, the patches and the added files are the same bytes."""
     try:
-        again = patches.format_branch(paths.QEMU_SRC, tree.BASE, tip)
+        again = patches.format_topics(paths.QEMU_SRC, tree.BASE,
+                                      stack.ends_of(series, tree.BASE, tip))
     except WorkbenchError as e:
         found.error(str(e))
         return
-    difference = patches.same(again, series.texts())
-    if difference == "hunk headers":
+    difference = patches.same(again, series.texts(), other_base=bool(tree.differs()))
+    if difference == "hunk headers" and not tree.differs():
         found.warning("an export by this version of git shows other function names after @@")
-    elif difference:
+    elif difference not in ("", "hunk headers"):
         found.error(f"export after am: {difference}")
     out = git.run("diff", "--raw", "--no-abbrev", "--no-renames", "--diff-filter=A",
                   tree.BASE, tip)

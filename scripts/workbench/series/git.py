@@ -32,9 +32,11 @@ def environment(**extra):
     return env
 
 
-def run(*args, cwd=None, config=None, env=None, data=None, binary=False, check=True):
+def run(*args, cwd=None, config=None, env=None, data=None, binary=False, check=True,
+        statuses=(0,)):
     """Run git; returns its output (text, or bytes if binary), or None if it failed and check
-    is false. cwd: default the QEMU repository. config: settings for this run.
+    is false. cwd: default the QEMU repository. config: settings for this run. statuses: exit
+    statuses that are no failure.
     Raises WorkbenchError with git's own words.
     """
     # The folder may belong to the user while root runs a test; attributes of a user could
@@ -56,7 +58,7 @@ def run(*args, cwd=None, config=None, env=None, data=None, binary=False, check=T
         if e.filename == "git":
             raise WorkbenchError("git is not installed. Install the package git.") from e
         raise WorkbenchError(f"{cwd} does not exist. Run: scripts/series setup") from e
-    if done.returncode:
+    if done.returncode not in statuses:
         if not check:
             return None
         words = (done.stderr + done.stdout).decode(errors="replace").strip()

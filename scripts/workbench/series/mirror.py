@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from ..system import paths
 from ..ui.report import WorkbenchError, info, step
-from . import git, patches, tree
+from . import git, patches, stack, tree
 
 # Top-level names of the project itself. QEMU's own folders are everything else.
 OWN = {"scripts", "patches", "bench", "examples", "build", "README.md", "CONTRIBUTING.md",
@@ -15,6 +15,9 @@ OWN = {"scripts", "patches", "bench", "examples", "build", "README.md", "CONTRIB
 # tests/ is shared: these folders of it are QEMU's.
 QEMU_TESTS = {"data", "functional", "include", "migration-stress", "qapi-schema", "qemu-iotests",
               "qtest", "tcg", "unit", "vhost-user-bridge.c"}
+# docs/ is shared: files with this ending that lie directly in it are the project's pages. QEMU
+# writes its documentation in reStructuredText and has none of these.
+PAGE = ".md"
 
 
 def is_own(path):
@@ -22,6 +25,8 @@ def is_own(path):
     parts = PurePosixPath(path).parts
     if parts[0].startswith(".") or parts[0] in OWN:
         return True
+    if parts[0] == "docs":
+        return len(parts) == 2 and parts[1].endswith(PAGE)
     return parts[0] == "tests" and (len(parts) < 3 or parts[1] not in QEMU_TESTS)
 
 
@@ -153,22 +158,25 @@ def read_blob(blob):
 
 
 def export():
-    """Write patches/ and the mirror from the branch. Returns the number of patches.
+    """Write patches/ and the mirror from the branches. Returns what there is, in words.
 
-    Raises WorkbenchError when a mirrored file has edits that would be lost.
+    Raises WorkbenchError when a mirrored file has edits that would be lost, and when the branches
+    of the topics do not cut the series as stack.ends() wants it.
     """
     with tree.locked():
         _need_tree()
+        tree.need_exact("The export")
         if tree.in_progress():
             raise WorkbenchError(f"A git {tree.in_progress()} was left half done in build/qemu. "
                                  "Finish it or abort it first.")
-        texts = patches.format_branch(paths.QEMU_SRC, tree.BASE, tree.BRANCH_REF)
+        ends = tree.ends()
+        texts = patches.format_topics(paths.QEMU_SRC, tree.BASE, ends)
         new = added_in_branch()
         refuse_clashes(new)
         # The mirror first: it can refuse.
         write(new, read_blob)
         written, removed = patches.write(texts)
-        git.run("update-ref", tree.SYNCED, tree.BRANCH_REF)
+        tree.synced(ends)
         for name in written:
             info(f"wrote patches/{name}")
         for name in removed:
@@ -177,7 +185,7 @@ def export():
         if edits:
             info("not exported, because not committed in build/qemu: " + ", ".join(edits[:10])
                  + ("…" if len(edits) > 10 else ""))
-        return len(texts)
+        return f"{len(texts)} patches in {len(ends)} topics"
 
 
 def _need_tree():
@@ -192,6 +200,7 @@ def absorb():
     """
     with tree.locked():
         _need_tree()
+        tree.need_exact("Taking edits into the patches")
         series = patches.Series.load()
         difference = tree.unexported()
         if difference not in ("", "hunk headers"):
@@ -208,8 +217,10 @@ def absorb():
             for path in edited:
                 _fixups(folder, path)
             try:
+                # The branches of the topics follow below, when all is well.
                 git.run("rebase", "-q", "-i", "--autosquash", "--committer-date-is-author-date",
-                        "--keep-empty", tree.BASE, cwd=folder, config=tree.SPARSE)
+                        "--keep-empty", tree.BASE, cwd=folder,
+                        config={**tree.SPARSE, "rebase.updateRefs": "false"})
             except WorkbenchError as e:
                 git.run("rebase", "--abort", cwd=folder, config=tree.SPARSE, check=False)
                 raise WorkbenchError(
@@ -220,7 +231,9 @@ def absorb():
         for path in edited:
             if git.run("cat-file", "blob", f"{new}:{path}", binary=True) != content(path):
                 raise WorkbenchError(f"{path} did not come out as edited; nothing was changed.")
+        old = tree.tip()
         git.run("reset", "-q", "--hard", new)
+        stack.carry(old, new, tree.BASE)
         return edited
 
 

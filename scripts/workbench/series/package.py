@@ -3,6 +3,9 @@
 
 patch(1) cannot apply the binary parts of git patches. They are expected ACPI tables, needed by
 QEMU's bios-tables-test alone: they are left out of the patches and put beside them as files.
+
+Debian's patches get the fields of DEP-3. RPM has all patches in one folder, so that a topic's name
+is there a part of the file's.
 """
 
 import os
@@ -12,26 +15,34 @@ from pathlib import Path
 
 from ..system import host, paths
 from ..ui.report import WorkbenchError, info
-from . import git, patches, source, tree
+from . import dep3, git, patches, source, tree
+from .topics import Topics
 
 FOLDER = "virt-hotplug"     # below debian/patches
 
 
 def main(args):
-    """Write the package files. args: output, first of the command line. Raises WorkbenchError."""
+    """Write the package files. args: topic, a list of names or None for all, output and first of
+    the command line. Raises WorkbenchError."""
     host.require("series")
+    topics = Topics.load()
+    wanted = set(args.topic or topics.names())
+    wanted.update(topics.needed(*wanted))
     tree.setup()
-    series = patches.Series.load()
+    series = patches.Series.load().of(*wanted)
     output = Path(args.output) if args.output else paths.BUILD / "package"
     if output.exists() and not (output / "debian/patches").exists() and any(output.iterdir()):
         raise WorkbenchError(f"{output} holds other files; name another folder with --output.")
     texts, binary = plain(series)
+    if args.topic:
+        info("Topics: " + ", ".join(series.topics()))
     if shutil.which("patch"):
         verify(series, texts, binary)
     else:
         info("patch is not installed: that the files apply with it was not tried")
     shutil.rmtree(output, ignore_errors=True)
-    write(output, texts, binary, args.first)
+    values = {p.name: dep3.fields(p, topics.get(p.topic)) for p in series.patches}
+    write(output, texts, values, binary, args.first)
     print(f"{len(texts)} patches in {output}/debian/patches (quilt) and {output}/rpm.")
     if len(texts) != len(series):
         info(f"{len(series) - len(texts)} patches have only binary parts and are left out")
@@ -40,8 +51,8 @@ def main(args):
              "Copy them over the source tree before the tests: cp -a files/. QEMU-SOURCE/")
     info("Debian: copy debian/patches, and append its series to that of the package.")
     info("RPM: add rpm/*.patch as sources and include rpm/patches.inc in the spec file; "
-         "%autosetup -p1 applies them. With %autosetup -S git_am, patches/ itself can be used, "
-         "binary parts included.")
+         "%autosetup -p1 applies them. %autosetup -S git_am can apply binary parts, too: then use "
+         "the files of patches/ instead, under the names that they have in rpm/.")
 
 
 def plain(series):
@@ -94,20 +105,22 @@ def verify(series, texts, binary):
                                      "That is a fault of this command.")
 
 
-def write(output, texts, binary, first):
-    """Write debian/patches, rpm and files below output."""
+def write(output, texts, values, binary, first):
+    """Write debian/patches, rpm and files below output; values: DEP-3 fields of each patch."""
     debian = output / "debian/patches" / FOLDER
     rpm = output / "rpm"
-    debian.mkdir(parents=True)
     rpm.mkdir(parents=True)
+    flat = {name: name.replace("/", "-") for name in texts}
     for name, text in texts.items():
-        for folder in (debian, rpm):
-            (folder / name).write_bytes(text.encode("utf-8", "surrogateescape"))
+        (debian / name).parent.mkdir(parents=True, exist_ok=True)
+        (debian / name).write_bytes(
+            dep3.tagged(text, values[name]).encode("utf-8", "surrogateescape"))
+        (rpm / flat[name]).write_bytes(text.encode("utf-8", "surrogateescape"))
     version = source.upstream()["version"]
     (debian.parent / "series").write_text("".join(f"{FOLDER}/{name}\n" for name in texts),
                                           encoding="utf-8")
     lines = [f"# qemu-virt-hotplug for QEMU {version}"]
-    lines += [f"Patch{number}: {name}" for number, name in enumerate(texts, first)]
+    lines += [f"Patch{number}: {flat[name]}" for number, name in enumerate(texts, first)]
     (rpm / "patches.inc").write_text("\n".join(lines) + "\n", encoding="utf-8")
     for path, blob in binary.items():
         if blob != patches.ZERO:

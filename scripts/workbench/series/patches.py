@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The stored patches: reading what they change, and writing them from a branch."""
+"""The stored patches: reading what they change, and writing them from a branch.
 
+A patch's name is its path below patches/: TOPIC/NNNN-subject.patch, see topics.py.
+"""
+
+import contextlib
 import re
 import shutil
 from dataclasses import dataclass, field
@@ -10,6 +14,7 @@ from ..system import paths
 from ..ui.report import WorkbenchError
 from . import git
 
+NAME = r"[a-z0-9-]+/\d{4}-[^/\s]+\.patch"
 AUTHOR = f"{git.NAME} <{git.EMAIL}>"
 ZERO = "0" * 40
 
@@ -54,6 +59,11 @@ class Patch:
     author: str = ""
     message: str = ""
     changes: list = field(default_factory=list)
+
+    @property
+    def topic(self):
+        """Name of the topic that it belongs to."""
+        return self.name.split("/", 1)[0]
 
 
 def parse(name, text):
@@ -118,10 +128,15 @@ class Series:
 
     @classmethod
     def load(cls, folder=None):
-        """Read patches/series and the files it names. Raises WorkbenchError if one is missing."""
+        """Read patches/series and the files it names. Raises WorkbenchError if one is missing,
+        or is not TOPIC/NNNN-subject.patch."""
         folder = Path(folder or paths.PATCHES)
         patches = []
         for name in names(folder):
+            if not re.fullmatch(NAME, name):
+                raise WorkbenchError(f"{folder / 'series'} lists {name}, which has not the form "
+                                     "TOPIC/NNNN-subject.patch. Restore it (git checkout "
+                                     "patches/), or write it: scripts/series export.")
             try:
                 text = (folder / name).read_bytes().decode("utf-8", "surrogateescape")
             except FileNotFoundError as e:
@@ -129,6 +144,22 @@ class Series:
                                      "Restore it (git checkout patches/).") from e
             patches.append(parse(name, text))
         return cls(patches)
+
+    @classmethod
+    def parse(cls, texts):
+        """Read the patches of {file name: text}."""
+        return cls([parse(name, text) for name, text in texts.items()])
+
+    def of(self, *topics):
+        """The patches of the topics of these names alone, as a Series."""
+        return Series([p for p in self.patches if p.topic in topics])
+
+    def topics(self):
+        """{name: number of patches} of the topics, in the order of their first patches."""
+        counts = {}
+        for patch in self.patches:
+            counts[patch.topic] = counts.get(patch.topic, 0) + 1
+        return counts
 
     def texts(self):
         """{file name: text} in order."""
@@ -187,12 +218,9 @@ def names(folder=None):
     return [line for line in lines if line]
 
 
-def format_branch(repo, base, tip):
-    """Write base..tip of the repository as patches; returns {file name: text} in order.
-
-    The result depends on nothing but the commits. Raises WorkbenchError on merges and on
-    commits of another author than the project's.
-    """
+def refuse_commits(repo, base, tip):
+    """Raise WorkbenchError when base..tip has a merge or a commit of another author than the
+    project."""
     log = git.run("log", "--format=%H %P%x09%an <%ae>%x09%s", f"{base}..{tip}", cwd=repo)
     for line in log.splitlines():
         ids, author, subject = line.split("\t", 2)
@@ -205,11 +233,26 @@ def format_branch(repo, base, tip):
                 f"{AUTHOR}; who submits them signs them. If the change is the project's to "
                 f"give: git -C {repo} rebase base "
                 f"--exec \"git commit --amend --no-edit --author='{AUTHOR}'\"")
-    with git.temporary("format") as folder:
-        git.run("format-patch", *FORMAT_OPTIONS, "-o", folder, f"{base}..{tip}", cwd=repo,
-                config=FORMAT_CONFIG)
-        return {f.name: f.read_bytes().decode("utf-8", "surrogateescape")
-                for f in sorted(folder.glob("*.patch"))}
+
+
+def format_topics(repo, base, ends):
+    """Write the commits from base on as patches; returns {file name: text} in order.
+
+    ends: [(name of a topic, its last commit)] in order. The result depends on nothing but the
+    commits. Raises WorkbenchError as refuse_commits() does.
+    """
+    texts = {}
+    if ends:
+        refuse_commits(repo, base, ends[-1][1])
+    for topic, end in ends:
+        with git.temporary("format") as folder:
+            git.run("format-patch", *FORMAT_OPTIONS, "-o", folder, f"{base}..{end}", cwd=repo,
+                    config=FORMAT_CONFIG)
+            for file in sorted(folder.glob("*.patch")):
+                texts[f"{topic}/{file.name}"] = file.read_bytes().decode("utf-8",
+                                                                         "surrogateescape")
+        base = end
+    return texts
 
 
 def write(texts, folder=None):
@@ -218,26 +261,39 @@ def write(texts, folder=None):
     Files that are right already are left alone. Returns (written, removed) file names.
     """
     folder = Path(folder or paths.PATCHES)
-    folder.mkdir(exist_ok=True)
     written = []
     for name, text in texts.items():
         data = text.encode("utf-8", "surrogateescape")
         path = folder / name
         if not path.exists() or path.read_bytes() != data:
+            path.parent.mkdir(parents=True, exist_ok=True)
             partial = folder / (name + ".tmp")
             partial.write_bytes(data)
             partial.replace(path)
             written.append(name)
-    removed = [f for f in folder.glob("*.patch") if f.name not in texts]
-    for path in removed:
-        path.unlink()
+    removed = [name for name in files(folder) if name not in texts]
+    for name in removed:
+        (folder / name).unlink()
+        with contextlib.suppress(OSError):      # it holds other files, or is patches/ itself
+            (folder / name).parent.rmdir()
     (folder / "series").write_text("".join(f"{name}\n" for name in texts), encoding="utf-8")
-    return written, [f.name for f in removed]
+    return written, removed
 
 
-def same(left, right):
+def files(folder=None):
+    """Names of the patch files that there are, listed or not; those in no topic's folder too."""
+    folder = Path(folder or paths.PATCHES)
+    found = [*folder.glob("*.patch"), *folder.glob("*/*.patch")]
+    return sorted(str(file.relative_to(folder)) for file in found)
+
+
+def same(left, right, other_base=False):
     """Compare two {name: text}: "" when equal, "hunk headers" when only the function names that
-    git shows after @@ differ (they depend on git's version), otherwise what differs."""
+    git shows after @@ differ (they depend on git's version), otherwise what differs.
+
+    other_base: one of them is on another base, so places and blob ids do not count; the answer
+    for equal ones may then be "hunk headers".
+    """
     if left == right:
         return ""
     if list(left) != list(right):
@@ -245,6 +301,9 @@ def same(left, right):
         return "the lists of patches differ: " + (_some(odd) if odd else "the order")
 
     def plain(text):
+        if other_base:
+            text = re.sub(r"^index [0-9a-f]+\.\.[0-9a-f]+", "index", text, flags=re.M)
+            return re.sub(r"^@@ -\S+ \+\S+ @@.*$", "@@", text, flags=re.M)
         return re.sub(r"^(@@ -\S+ \+\S+ @@).*$", r"\1", text, flags=re.M)
     wrong = [name for name in left if plain(left[name]) != plain(right[name])]
     if wrong:
@@ -260,7 +319,7 @@ def copy_to(folder, series):
     """Write the patches of a Series below folder; returns their paths in order."""
     folder = Path(folder)
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
     for patch in series.patches:
+        (folder / patch.topic).mkdir(parents=True, exist_ok=True)
         (folder / patch.name).write_bytes(patch.text.encode("utf-8", "surrogateescape"))
     return [folder / patch.name for patch in series.patches]

@@ -15,7 +15,7 @@ from pathlib import Path
 from ..system import aptroot, paths
 from ..system.programs import need_space, run, tail
 from ..ui.report import Progress, WorkbenchError, info, step, warn
-from . import git
+from . import fit, git
 
 SPACE = 1.5             # GiB that an unpacked tree and its git repository take
 CONNECT_TIMEOUT = 10    # seconds: no network at all is a normal case
@@ -23,11 +23,18 @@ CONNECT_TIMEOUT = 10    # seconds: no network at all is a normal case
 
 @dataclass
 class Base:
-    """An unpacked and accepted tree. exact: it is known to be the pinned release as a whole."""
+    """An unpacked and accepted tree. exact: it is known to be the pinned release as a whole.
+
+    differs: files that the series changes and that are not those of the pinned release.
+    sha256: of the tarball, None if a tree was given.
+    """
 
     tree: Path
     origin: str
-    exact: bool
+    version: str
+    sha256: str | None
+    exact: bool = False
+    differs: tuple = ()
 
 
 class Rejected(Exception):
@@ -46,20 +53,91 @@ def upstream():
 def obtain(into, series, given=None, network=True):
     """Find the base, unpack it to the folder `into` (which must not exist), accept or go on.
 
-    series: patches.Series; a tree of unknown origin is accepted when it has exactly the files
-    that the series starts from. given: a tarball, a folder that holds one, or a tree; default is
-    QEMU_BASE_SOURCE of the environment. network: False keeps to what is on this machine.
-    Returns Base. Raises WorkbenchError that lists every
-    place tried and why it would not do.
+    series: patches.Series; another release of the same x.y than the pinned one is accepted when
+    all patches apply to it as they are. given: a tarball, a folder that holds one, or a tree;
+    default is QEMU_BASE_SOURCE of the environment. network: False keeps to what is on this
+    machine. Returns Base. Raises WorkbenchError that lists every place tried and why it would
+    not do.
+    """
+    pins = upstream()
+
+    def verify(base):
+        wanted = pins["version"].rsplit(".", 1)[0]
+        if base.version.rsplit(".", 1)[0] != wanted:
+            raise Rejected(f"{base.origin} is QEMU {base.version}, wanted is {pins['version']}. "
+                           "scripts/series rebase takes the series to another release")
+        base.exact = base.sha256 in pins["tarballs"].values() and base.sha256 is not None
+        base.differs = fit.differing(base.tree, series)
+        if base.differs:
+            problem = fit.problem(base.tree, series)
+            if problem:
+                raise Rejected(f"{base.origin} (QEMU {base.version}) is not what the series is "
+                               f"for: {problem}")
+    return _first(into, pins, given or os.environ.get("QEMU_BASE_SOURCE"), network, verify)
+
+
+def release(into, wanted, network=True):
+    """Have any release unpacked in the folder `into`, which must not exist.
+
+    wanted: a version like 11.2.0, which is looked for in a folder that QEMU_BASE_SOURCE names,
+    the caches and on the network, or the path of a tarball or tree. Returns Base.
+    Raises WorkbenchError.
     """
     need_space(into, SPACE, "Unpacking the QEMU source")
-    pins = upstream()
+    if not is_version(wanted):
+        path = Path(wanted).expanduser().absolute()
+        if not path.is_file() and not (path / "configure").exists():
+            raise WorkbenchError(f"{wanted} is neither a version like 11.2.0, nor a tarball of "
+                                 "QEMU, nor a QEMU source tree.")
+        try:
+            return _accept(path, Path(into), upstream(), lambda base: None)
+        except Rejected as e:
+            raise WorkbenchError(str(e)) from e
+    given = os.environ.get("QEMU_BASE_SOURCE")
+    if given and not (os.path.isdir(given) and not os.path.exists(f"{given}/configure")):
+        given = None        # one file or tree: that of the base
+
+    def verify(base):
+        if base.version != wanted:
+            raise Rejected(f"{base.origin} is QEMU {base.version}, wanted is {wanted}")
+    pins = dict(pins_of(wanted), debian_pattern=rf"qemu_{re.escape(wanted)}"
+                r"\+ds\.orig\.tar\.xz", same_minor=False)
+    return _first(into, pins, given, network, verify)
+
+
+def is_version(text):
+    """True for the version of a release."""
+    return re.fullmatch(r"\d+\.\d+\.\d+", text) is not None
+
+
+def pins_of(version, name=None, sha256=None, tree=None):
+    """What upstream.json says when another version is pinned.
+
+    name, sha256: of the tarball that it was taken from, if that is known; tree: id of its git
+    tree.
+    """
+    old = upstream()
+    minor = re.escape(version.rsplit(".", 1)[0])
+    tarballs = {f"qemu_{version}+ds.orig.tar.xz": None, f"qemu-{version}.tar.xz": None}
+    if name:
+        tarballs[name] = sha256
+    return {"version": version,
+            "release_url": old["release_url"].replace(old["version"], version),
+            "tarballs": tarballs,
+            "debian_source": old["debian_source"], "debian_pool": old["debian_pool"],
+            "debian_pattern": rf"qemu_{minor}\.\d+\+ds\.orig\.tar\.xz",
+            "trees": {name: tree} if name and tree else {}, "tag": f"v{version}", "commit": None}
+
+
+def _first(into, pins, given, network, verify):
+    """The first candidate of all places that can be unpacked and that verify(Base) lets pass."""
+    need_space(into, SPACE, "Unpacking the QEMU source")
     failures = []
     for place, candidates in _places(pins, given, network):
         try:
             for candidate in candidates():
                 try:
-                    return _accept(candidate, Path(into), series, pins)
+                    return _accept(candidate, Path(into), pins, verify)
                 except Rejected as e:
                     warn(f"{place}: {e}")
                     failures.append(f"{place}: {e}")
@@ -94,7 +172,8 @@ def _tarballs(folder, pins):
     """Tarballs in a folder that may be the base: pinned names first, then the same series."""
     minor = pins["version"].rsplit(".", 1)[0]
     names = [folder / name for name in pins["tarballs"]]
-    others = sorted(folder.glob(f"qemu[-_]{minor}.*.tar.*"))
+    others = sorted(folder.glob(f"qemu[-_]{minor}.*.tar.*")) if pins.get("same_minor", True) \
+        else []
     return [p for p in dict.fromkeys(names + others)
             if p.is_file() and not p.name.endswith((".broken", ".part", ".asc", ".sig"))]
 
@@ -150,7 +229,10 @@ def _pool(pins):
     if not aptroot.mirrors():
         raise Rejected("apt on this machine has no Debian mirror configured (DEBIAN_MIRROR in "
                        "the environment may name one)")
-    name, sha256 = next((n, s) for n, s in pins["tarballs"].items() if "+ds" in n)
+    name, sha256 = next(((n, s) for n, s in pins["tarballs"].items() if "+ds" in n and s),
+                        (None, None))
+    if not name:
+        raise Rejected("no file there is pinned")
     errors = []
     for mirror in aptroot.mirrors():
         uri = f"{mirror}{pins['debian_pool']}/{name}"
@@ -196,28 +278,27 @@ def _keep(path):
         info(f"not kept in {paths.USER_CACHE}: {e}")
 
 
-def _accept(candidate, into, series, pins):
-    """Unpack a candidate and verify it. Raises Rejected."""
+def _accept(candidate, into, pins, verify):
+    """Unpack a candidate to `into` if verify(Base) lets it pass; returns Base. Raises Rejected."""
     partial = into.with_name(into.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     into.parent.mkdir(parents=True, exist_ok=True)
     try:
+        sha256 = None
         if candidate.is_dir():
             step(f"Copying the source tree {candidate}")
             _copy_tree(candidate, partial)
-            known = None
         else:
-            known = _verify_hash(candidate, pins)
+            sha256 = _verify_hash(candidate, pins)
             step(f"Unpacking {candidate}")
             _unpack(candidate, partial)
-        _verify_tree(partial, series, pins, candidate)
+        base = Base(partial, str(candidate), _version(partial, candidate), sha256)
+        verify(base)
         os.replace(partial, into)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    if not known:
-        info(f"{candidate.name} is not one of the pinned files. It is accepted because all "
-             f"{len(series.preimages())} files that the series starts from are the same.")
-    return Base(into, str(candidate), bool(known))
+    base.tree = into
+    return base
 
 
 def sha256_of(path):
@@ -230,15 +311,13 @@ def sha256_of(path):
 
 
 def _verify_hash(path, pins):
-    """The pinned hash if the file has it, None for a file of unpinned hash."""
+    """The file's sha256. Raises Rejected if it has a pinned name and not the hash."""
     wanted = pins["tarballs"].get(path.name)
     found = sha256_of(path)
-    if found in pins["tarballs"].values():
-        return found
-    if wanted:
+    if wanted and found not in pins["tarballs"].values():
         raise Rejected(f"{path} is broken or another file: its sha256 is {found}, wanted is "
                        f"{wanted}{_aside(path)}")
-    return None
+    return found
 
 
 def _aside(path):
@@ -274,32 +353,13 @@ def _copy_tree(tree, into):
                     ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
 
 
-def _verify_tree(tree, series, pins, candidate):
-    """Version of the release, and the content of every file that the series starts from."""
+def _version(tree, candidate):
+    """Version of an unpacked release. Raises Rejected if the tree is none."""
     try:
-        version = (tree / "VERSION").read_text(encoding="ascii", errors="replace").strip()
+        return (tree / "VERSION").read_text(encoding="ascii", errors="replace").strip()
     except OSError:
         raise Rejected(f"{candidate} is no QEMU source: it has no file VERSION"
                        f"{_aside(candidate)}") from None
-    if version.split(".")[:2] != pins["version"].split(".")[:2]:
-        raise Rejected(f"{candidate} is QEMU {version}, wanted is {pins['version']}")
-    wrong = []
-    for path, blob in series.preimages().items():
-        try:
-            data = (tree / path).read_bytes()
-        except OSError:
-            wrong.append(f"{path} is missing")
-            continue
-        if git.blob_id(data) != blob:
-            wrong.append(f"{path} differs")
-    wrong += [f"{path} exists" for path in sorted(series.absent()) if (tree / path).exists()]
-    if wrong:
-        raise Rejected(f"{candidate} (QEMU {version}) is not what the series is for: "
-                       + ", ".join(wrong[:5])
-                       + (f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""))
-    if version != pins["version"]:
-        warn(f"{candidate} is QEMU {version}, not {pins['version']}. Every file that the series "
-             "touches is the same, so it is used. The tests were run with the pinned version.")
 
 
 def add_stand_ins(tree):

@@ -1,13 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""scripts/series submit: mail-ready patches under the name of the one who submits them.
-
-A patch that is for this series only says so in its message, in the manner of Yocto:
-
-    Upstream-Status: Inappropriate [why]
-    Upstream-Status: Inappropriate [replaced by NAME.patch on submission]
-
-It is left out, or the patch NAME in replacements/ takes its place. The replacement is a patch and
-not made by rule, so that it can be read, and reviewed, like the others.
+"""scripts/series submit: mail-ready patches of one topic, under the name of the one who submits
+them. What is for upstream, and in which form, says upstream.py.
 """
 
 import re
@@ -15,33 +8,107 @@ import shutil
 from pathlib import Path
 
 from ..system import paths
+from ..ui import table
 from ..ui.report import WorkbenchError, info, warn
-from . import git, patches, source, tree
+from . import git, patches, source, tree, upstream
+from .topics import DOWNSTREAM, Topics, cover_letter
 
 LIST = "qemu-devel@nongnu.org"
-REPLACEMENTS = Path(__file__).parent / "replacements"
 
 
 def main(args):
-    """Write the mails. args: name, email, output, version, base_commit, rfc of the command line.
+    """Write the mails of a topic. args: topic, name, email, output, version, base_commit, based_on
+    and rfc of the command line.
 
-    Raises WorkbenchError without a usable identity, or when the series is not exported.
+    Raises WorkbenchError without a topic, for a topic that is not for upstream, when it needs
+    others and based_on is empty, without a usable identity, and when the series is not exported.
     """
-    identity(args.name, args.email)
-    tree.setup()
-    series = patches.Series.load()
-    if not len(series):
-        raise WorkbenchError("There are no patches to submit.")
-    subject, body = cover_letter()
-    output = Path(args.output) if args.output else paths.BUILD / "submit"
+    topics = Topics.load()
+    if args.topic is None:
+        raise WorkbenchError("Name one topic with --topic: upstream reviews one series at a time. "
+                             "The topics are, in order:\n" + overview(topics))
+    topic = topics.get(args.topic)
+    refuse(topics, topic, args)
+    ids = message_ids(args.based_on)
     base = args.base_commit or source.upstream()["commit"]
     if base and not re.fullmatch(r"[0-9a-f]{40}", base):
         raise WorkbenchError(f"--base-commit {base}: a full commit id of 40 digits is needed.")
+    tree.setup()
+    tree.need_exact("A submission")
+    series = patches.Series.load()
+    sent = upstream.as_sent(series.of(topic.name), info)
+    if not len(sent):
+        raise WorkbenchError(f"The topic {topic.name} has no patches for upstream.")
+    subject, body = cover_letter(topic.name)
+    output = Path(args.output) if args.output else paths.BUILD / "submit" / topic.name
     clear(output)
+    write_mails(upstream.as_sent(series.of(*topics.needed(topic.name))), sent, output, args)
+    tag = source.upstream()["tag"]
+    if base:
+        end = f"base-commit: {base}\n"
+    else:
+        end = f"Based on: tag {tag}\n"
+        warn(f"No base-commit trailer: upstream's commit id of {tag} is not known here. Give it "
+             "with --base-commit; in a clone of QEMU: git rev-parse "
+             f"'{tag}^{{commit}}'")
+    end = "".join(f"Based-on: {i}\n" for i in ids) + end
+    finish_cover(next(output.glob("*0000-cover-letter.patch")), subject, body, end)
+    print(f"{len(sent) + 1} mails in {output}, from {args.name} <{args.email}>.")
+    info("Signed-off-by certifies that you may submit this code under QEMU's rules "
+         "(docs/devel/submitting-a-patch.rst and code-provenance.rst in build/qemu). Read every "
+         "patch before you send it. Then, in a clone of QEMU:")
+    info(f"git send-email --to={LIST} --cc-cmd='scripts/get_maintainer.pl --noroles "
+         f"--norolestats --nogit --nogit-fallback' {output.absolute()}/*.patch")
+
+
+def overview(topics):
+    """A table of all topics."""
+    counts = patches.Series.load().topics()
+    return table.render(("topic", "patches", "state", "needs"), [
+        (t.name, counts.get(t.name, 0), t.state, ", ".join(t.needs)) for t in topics])
+
+
+def refuse(topics, topic, args):
+    """Raise WorkbenchError when this topic cannot be submitted in this way."""
+    if topic.state == DOWNSTREAM:
+        raise WorkbenchError(
+            f"The topic {topic.name} is not for upstream: patches/topics.toml has it as "
+            f"{DOWNSTREAM}" + (f" ({topic.about})." if topic.about else ".")
+            + " Packagers get it from scripts/series package.")
+    if not (args.name and args.email):
+        raise WorkbenchError("Give your name and address with --name and --email: patches are "
+                             "submitted, and signed off, by a person.")
+    identity(args.name, args.email)
+    needed = topics.needed(topic.name)
+    if needed and not args.based_on:
+        raise WorkbenchError(
+            f"The topic {topic.name} needs " + ", ".join(needed) + ". Its cover letter has to say "
+            "on which postings it is based: submit these first, then give the message id of each "
+            "one's cover letter with --based-on MESSAGE-ID.")
+    if args.based_on and not needed:
+        raise WorkbenchError(f"The topic {topic.name} needs no other topic; leave out --based-on.")
+
+
+def message_ids(given):
+    """The ids in the form <ID>. Raises WorkbenchError for what can be none."""
+    ids = []
+    for text in given or ():
+        match = re.fullmatch(r"<?([^<>@\s]+@[^<>@\s]+)>?", text)
+        if not match:
+            raise WorkbenchError(f"--based-on {text}: not a message id, as in "
+                                 "20260102030405.6789-1-you@example.org.")
+        ids.append(f"<{match.group(1)}>")
+    return ids
+
+
+def write_mails(needed, sent, output, args):
+    """Write the patches of the Series `sent`, which follow those of `needed`, and an empty cover
+    letter; from the submitter, with sign-off."""
     who = {"GIT_COMMITTER_NAME": args.name, "GIT_COMMITTER_EMAIL": args.email}
-    with tree.temporary_worktree("submit", series.touched()) as folder:
+    with tree.temporary_worktree("submit", needed.touched() | sent.touched()) as folder:
+        start = tree.apply(needed, folder)
         with git.temporary("mail") as store:
-            files = upstream_files(series, patches.copy_to(store / "patches", series))
+            files = patches.copy_to(store / "patches", sent)
             for file in files:
                 text = file.read_bytes()
                 sender = f"From: {args.name} <{args.email}>".encode()
@@ -56,65 +123,18 @@ def main(args):
                     f"--subject-prefix={'RFC PATCH' if args.rfc else 'PATCH'}"]
         if args.version == 1:
             options.remove("-v1")
-        git.run("format-patch", *options, "-o", output.absolute(), f"{tree.BASE}..HEAD",
+        git.run("format-patch", *options, "-o", output.absolute(), f"{start}..HEAD",
                 cwd=folder, config={**patches.FORMAT_CONFIG, "core.abbrev": "12"}, env=who)
-    cover = next(output.glob("*0000-cover-letter.patch"))
-    text = cover.read_text(encoding="utf-8")
-    tag = source.upstream()["tag"]
-    if base:
-        end = f"base-commit: {base}\n"
-    else:
-        end = f"Based on: tag {tag}\n"
-        warn(f"No base-commit trailer: upstream's commit id of {tag} is not known here. Give it "
-             "with --base-commit; in a clone of QEMU: git rev-parse "
-             f"'{tag}^{{commit}}'")
+
+
+def finish_cover(file, subject, body, end):
+    """Fill in the cover letter that git made."""
+    text = file.read_text(encoding="utf-8")
     if not (subject + body).isascii() and "\nContent-Type:" not in text:
         text = text.replace("\n\n", "\nMIME-Version: 1.0\nContent-Type: text/plain; "
                             "charset=UTF-8\nContent-Transfer-Encoding: 8bit\n\n", 1)
     text = text.replace("*** SUBJECT HERE ***", subject).replace("*** BLURB HERE ***", body)
-    cover.write_text(text.rstrip("\n") + "\n\n" + end, encoding="utf-8")
-    print(f"{len(files) + 1} mails in {output}, from {args.name} <{args.email}>.")
-    info("Signed-off-by certifies that you may submit this code under QEMU's rules "
-         "(docs/devel/submitting-a-patch.rst and code-provenance.rst in build/qemu). Read every "
-         "patch before you send it. Then, in a clone of QEMU:")
-    info(f"git send-email --to={LIST} --cc-cmd='scripts/get_maintainer.pl --noroles "
-         f"--norolestats --nogit --nogit-fallback' {output.absolute()}/*.patch")
-
-
-def upstream_files(series, files):
-    """The FILES of the patches of SERIES, without those that are not for upstream, or replaced.
-
-    Raises WorkbenchError when a replacement is missing.
-    """
-    result = []
-    for patch, file in zip(series.patches, files):
-        why, replacement = upstream_status(patch)
-        if why and not replacement:
-            info(f"Left out: {patch.subject} ({why})")
-            continue
-        if replacement:
-            info(f"Replaced by {replacement.name}: {patch.subject}")
-            shutil.copyfile(replacement, file)
-        result.append(file)
-    return result
-
-
-def upstream_status(patch):
-    """(why, replacement): why PATCH is not for upstream, or None, and what is in its place.
-
-    Raises WorkbenchError when the replacement is missing.
-    """
-    found = re.search(r"^Upstream-Status: Inappropriate \[(.*)\]$", patch.message, re.M)
-    if not found:
-        return None, None
-    name = re.fullmatch(r"replaced by (\S+\.patch) on submission", found.group(1))
-    if not name:
-        return found.group(1), None
-    replacement = REPLACEMENTS / name.group(1)
-    if not replacement.exists():
-        raise WorkbenchError(f"{patch.name} is to be replaced by {replacement}, which does not "
-                             "exist.")
-    return found.group(1), replacement
+    file.write_text(text.rstrip("\n") + "\n\n" + end, encoding="utf-8")
 
 
 def identity(name, email):
@@ -124,20 +144,6 @@ def identity(name, email):
                              "submitted under the name of someone who can certify them.")
     if not re.fullmatch(r"[^<>@\s]+@[^<>@\s]+\.[^<>@\s]+", email) or email.endswith(".invalid"):
         raise WorkbenchError(f"--email \"{email}\" is not a mail address.")
-
-
-def cover_letter():
-    """(subject, body) of patches/cover-letter.md: a heading, then the text."""
-    try:
-        text = paths.COVER_LETTER.read_text(encoding="utf-8")
-    except OSError as e:
-        raise WorkbenchError("patches/cover-letter.md is missing.") from e
-    text = re.sub(r"\A(<!--.*?-->\s*)+", "", text, flags=re.S)
-    first, _, body = text.strip().partition("\n")
-    if not first.lstrip("# ") or not body.strip():
-        raise WorkbenchError("patches/cover-letter.md must have a heading, which becomes the "
-                             "subject, and a text.")
-    return first.lstrip("# "), body.strip()
 
 
 def clear(output):

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""build/qemu: the git repository with the base (tag) and the series (branch), and its worktrees."""
+"""build/qemu: the git repository with the base (tag), the series (branch) and the last commit of
+each topic (branches), and its worktrees."""
 
 import contextlib
 import os
 import shutil
 
 from ..system import lock, paths
-from ..ui.report import WorkbenchError, info, step
-from . import git, patches, source
+from ..ui.report import WorkbenchError, info, step, warn
+from . import git, patches, source, stack, topics
 
 # Full names: a user may have branches of any name.
 BASE = "refs/tags/base"
@@ -19,12 +20,27 @@ SYNCED = "refs/workbench/synced"
 
 # Fixed, so that everyone's commits have the same ids.
 DATE = "2026-01-01T00:00:00Z"
+DATES = {"GIT_AUTHOR_DATE": DATE, "GIT_COMMITTER_DATE": DATE}
 SPARSE = {"core.sparseCheckout": "true"}
+# In the git configuration of build/qemu: the version that upstream.json pinned when the base was
+# taken, and the files in which the base differs from that release and that the series changes.
+PINNED, DIFFERS = "workbench.pinned", "workbench.differs"
 EXCLUDE = "/pc-bios/edk2-*.fd.bz2"
 
 
 class OwnWork(WorkbenchError):
     """build/qemu has work that is not in patches/; the text says how to keep it or drop it."""
+
+
+class DoesNotApply(WorkbenchError):
+    """`git am` has refused a patch; number: how many before it were applied."""
+
+    def __init__(self, patch, number, words):
+        # Without git's advice for a worktree that is gone.
+        lines = [line for line in str(words).splitlines() if line.startswith("error: ")]
+        super().__init__(f"The patch {patch.name} does not apply on the {number} before it.\n"
+                         + ("\n".join(lines) or str(words)))
+        self.patch = patch
 
 
 def exists():
@@ -44,10 +60,60 @@ def uncommitted():
     return [entry[3:] for entry in out.split("\0") if len(entry) > 3]
 
 
+def ends():
+    """[(name of a topic, its last commit)]; see stack.ends()."""
+    return stack.ends(topics.Topics.load(), BASE, BRANCH_REF)
+
+
+def texts():
+    """{file name: text} of the patches that the branches say."""
+    return patches.format_topics(paths.QEMU_SRC, BASE, ends())
+
+
 def unexported():
-    """What of the branch is not in patches/: "" when they say the same."""
-    stored = patches.Series.load().texts()
-    return patches.same(patches.format_branch(paths.QEMU_SRC, BASE, BRANCH_REF), stored)
+    """What of the branches is not in patches/: "" when they say the same."""
+    return patches.same(texts(), patches.Series.load().texts(), other_base=bool(differs()))
+
+
+def base_version():
+    """The version of QEMU that the base is."""
+    return git.run("show", f"{BASE}:VERSION").strip()
+
+
+def differs():
+    """Files that the series changes and that are others in the base than in the pinned release;
+    empty if patches/ can be written from this base."""
+    return (git.line("config", "--get", DIFFERS) or "").split()
+
+
+def need_exact(what):
+    """Raise WorkbenchError if the base is not what patches/ are written against."""
+    if differs():
+        pinned = git.line("config", "--get", PINNED)
+        raise WorkbenchError(
+            f"{what} needs QEMU {pinned} as the base, but build/qemu has {base_version()}, in "
+            f"which {', '.join(differs()[:5])} differ{'s' if len(differs()) == 1 else ''}. With "
+            f"the tarball of {pinned} at hand: move build/qemu away, then scripts/series setup "
+            f"--source TARBALL. To take the series to {base_version()}: scripts/series rebase "
+            f"--onto {base_version()}.")
+
+
+def keep(ref, commit):
+    """Keep a commit under ref, or under ref-2 and so on if that is another commit already."""
+    name, number = ref, 2
+    while (there := git.line("rev-parse", "-q", "--verify", f"{name}^{{commit}}")) != commit:
+        if there is None:
+            git.run("update-ref", name, commit)
+            return
+        name, number = f"{ref}-{number}", number + 1
+
+
+def set_base(base, new):
+    """Make the commit base the base, and new, which is on it, the series. No work may be open."""
+    git.run("update-ref", BASE, base)
+    git.run("reset", "-q", "--hard", new)
+    git.run("config", PINNED, source.upstream()["version"])
+    git.run("config", "--unset-all", DIFFERS, check=False)
 
 
 def in_progress():
@@ -80,8 +146,14 @@ def setup(given=None, discard=False, network=True):
             info("build/qemu is there already; the given source is not needed. To start anew "
                  "from it, delete build/qemu.")
         git.run("worktree", "prune")
+        # A rebase of the branch takes the branches of the topics along.
+        git.run("config", "rebase.updateRefs", "true")
         _stand_ins(paths.QEMU_SRC)
+        _pull_base(given, network)
         _refresh(discard)
+        if base_version() != source.upstream()["version"]:
+            info(f"The base is QEMU {base_version()} instead of {source.upstream()['version']}: "
+                 "results may differ from those of the project's tests.")
 
 
 def ensure(given=None):
@@ -107,7 +179,7 @@ def _create(given, network):
     series = patches.Series.load()
     base = source.obtain(partial, series, given, network)
     step("Making the git repository build/qemu")
-    make_repository(partial)
+    make_repository(partial, base)
     tree = git.run("rev-parse", f"{BASE}^{{tree}}", cwd=partial).strip()
     pinned = source.upstream()["trees"]
     name = os.path.basename(base.origin)
@@ -116,14 +188,65 @@ def _create(given, network):
             f"{base.origin} has the pinned sha256, but its unpacked tree has the id {tree} "
             f"instead of {pinned[name]}. Something changed files while they were unpacked, "
             "for instance a file system that ignores upper and lower case.")
-    if tree not in pinned.values():
-        info(f"the tree {tree} is not the pinned one: another tarball of the same release has "
-             "more or fewer files. The files that the series touches are the same.")
+    _say(base, tree in pinned.values())
     # From here the base is complete; an interrupted run continues with the patches.
     os.replace(partial, paths.QEMU_SRC)
 
 
-def make_repository(folder):
+def _say(base, pinned_tree):
+    """Say which source was taken, and why it will do, if it is not just the pinned one."""
+    pinned = source.upstream()["version"]
+    if base.differs:
+        warn(f"Taken: QEMU {base.version} from {base.origin}, not {pinned}. All patches apply to "
+             f"it as they are, but {len(base.differs)} of the files that they change differ: "
+             + ", ".join(base.differs[:5]) + (" …" if len(base.differs) > 5 else "")
+             + f". Results may differ from those with {pinned}; scripts/series export and part "
+             "of check are not possible with this base.")
+    elif base.version != pinned:
+        warn(f"Taken: QEMU {base.version} from {base.origin}, not {pinned}. Every file that the "
+             f"series changes is the same. Results may differ from those with {pinned}.")
+    elif not pinned_tree:
+        info(f"Taken: QEMU {base.version} from {base.origin}, which is not one of the pinned "
+             "files, or was unpacked otherwise. Every file that the series changes is the same.")
+
+
+def _pull_base(given, network):
+    """Take up another release that upstream.json names since build/qemu was made (a pull)."""
+    wanted, old = source.upstream()["version"], base_version()
+    pinned = git.line("config", "--get", PINNED) or old
+    if wanted in (pinned, old):
+        return
+    before = git.run("rev-parse", f"{BASE}^{{commit}}").strip()
+    if in_progress() or uncommitted() or \
+            tip() not in (git.line("rev-parse", "-q", "--verify", SYNCED), before):
+        raise OwnWork(f"upstream.json names QEMU {wanted}, build/qemu is on {old} and has work "
+                      "that is not in patches/. Keep it in a branch (git branch mine), then: "
+                      "scripts/series setup --discard")
+    step(f"Replacing the base QEMU {old} with {wanted}")
+    with git.temporary("base") as folder:
+        base = source.obtain(folder / "qemu", patches.Series.load(), given, network)
+        commit = commit_tree(base.tree, f"QEMU {base.version}")
+    keep(f"refs/tags/base-{old}", before)
+    keep(f"refs/heads/series-{old}", tip())
+    set_base(commit, commit)
+    git.run("update-ref", SYNCED, commit)
+    if base.differs:
+        git.run("config", DIFFERS, " ".join(base.differs))
+    _say(base, False)
+
+
+def commit_tree(folder, message):
+    """A commit of build/qemu without parents that holds the files of a folder; returns its id."""
+    with git.temporary("index") as temporary:
+        env = {"GIT_DIR": str(paths.QEMU_SRC / ".git"), "GIT_WORK_TREE": str(folder),
+               "GIT_INDEX_FILE": str(temporary / "index")}
+        # All that was shipped: QEMU's own .gitignore hides some of it.
+        git.run("add", "-Af", cwd=folder, env=env)
+        tree_id = git.run("write-tree", cwd=folder, env=env).strip()
+    return git.run("commit-tree", "-m", message, tree_id, env=DATES).strip()
+
+
+def make_repository(folder, base):
     """Make a git repository with tag base and branch series of an unpacked tree, in place."""
     git.run("init", "-q", "-b", BRANCH, cwd=folder)
     for name, value in (("user.name", git.NAME), ("user.email", git.EMAIL),
@@ -131,11 +254,13 @@ def make_repository(folder):
         git.run("config", name, value, cwd=folder)
     # All that was shipped: QEMU's own .gitignore hides some of it.
     git.run("add", "-Af", cwd=folder)
-    version = source.upstream()["version"]
-    git.run("commit", "-q", "--no-verify", "-m", f"QEMU {version}", cwd=folder,
-            env={"GIT_AUTHOR_DATE": DATE, "GIT_COMMITTER_DATE": DATE})
+    git.run("commit", "-q", "--no-verify", "-m", f"QEMU {base.version}", cwd=folder,
+            env=DATES)
     git.run("update-ref", BASE, "HEAD", cwd=folder)
     git.run("update-ref", SYNCED, BASE, cwd=folder)
+    git.run("config", PINNED, source.upstream()["version"], cwd=folder)
+    if base.differs:
+        git.run("config", DIFFERS, " ".join(base.differs), cwd=folder)
 
 
 def _stand_ins(folder):
@@ -163,22 +288,27 @@ def _refresh(discard):
                       f"git -C {paths.QEMU_SRC} switch {BRANCH}")
     series = patches.Series.load()
     if not discard:
-        old = tip()
         try:
-            difference = unexported()
+            places = stack.ends_of(series, BASE, BRANCH_REF)
+            difference = "the number of patches" if places is None else patches.same(
+                patches.format_topics(paths.QEMU_SRC, BASE, places), series.texts(),
+                other_base=bool(differs()))
         except WorkbenchError as e:
             raise OwnWork(str(e)) from e
+        moved = stack.moved(series.topics())
         if difference in ("", "hunk headers"):
-            git.run("update-ref", SYNCED, old)
+            there = stack.branches()
+            odd = [name for name, commit in places if name in moved and there[name] != commit]
+            if odd:
+                raise OwnWork(
+                    "These branches end elsewhere than the topics in patches/: "
+                    + ", ".join(f"topic/{name}" for name in odd) + "." + _ways_out())
+            synced(places)
             return
-        if old not in (git.line("rev-parse", "-q", "--verify", SYNCED),
-                       git.line("rev-parse", BASE)):
-            raise OwnWork(
-                "build/qemu has commits that are not in patches/, or patches/ changed since: "
-                f"{difference}.\n"
-                "To keep the commits: scripts/series export (it writes patches/ from them).\n"
-                f"To keep both: git -C {paths.QEMU_SRC} branch mine {BRANCH}, then the next.\n"
-                "To throw the commits away: scripts/series setup --discard")
+        if moved or tip() not in (git.line("rev-parse", "-q", "--verify", SYNCED),
+                                  git.line("rev-parse", BASE)):
+            raise OwnWork("build/qemu has commits that are not in patches/, or patches/ changed "
+                          f"since: {difference}." + _ways_out())
         edits = uncommitted()
         if edits:
             raise OwnWork(
@@ -196,14 +326,26 @@ def _refresh(discard):
         git.run("clean", "-qfd")
     # Only files that differ are written: the next build compiles no more than it must.
     git.run("reset", "-q", "--hard", new)
-    git.run("update-ref", SYNCED, new)
+    synced(stack.ends_of(series, BASE, new))
+
+
+def _ways_out():
+    return ("\nTo keep what build/qemu has: scripts/series export (it writes patches/ from it).\n"
+            f"To keep both: git -C {paths.QEMU_SRC} branch mine {BRANCH}, then the next.\n"
+            "To take what patches/ have: scripts/series setup --discard")
+
+
+def synced(places):
+    """Note that the branches agree with patches/; places: [(name, last commit)] of the topics."""
+    git.run("update-ref", SYNCED, BRANCH_REF)
+    stack.settle(places)
 
 
 def apply(series, folder):
     """`git am` of the series in a temporary worktree, without 3-way merge and without fuzz.
 
-    Returns the id of the last commit; ids depend on the patches alone. Raises WorkbenchError
-    that names the patch that does not apply; the worktree is then at the last one that did.
+    Returns the id of the last commit; ids depend on the patches alone. Raises DoesNotApply when
+    a patch does not; all that were applied are undone then.
     """
     if not len(series):
         return git.run("rev-parse", "HEAD", cwd=folder).strip()
@@ -216,9 +358,9 @@ def apply(series, folder):
         except WorkbenchError as e:
             done = int(git.run("rev-list", "--count", f"{BASE}..HEAD", cwd=folder))
             git.run("am", "--abort", cwd=folder, config=SPARSE, check=False)
-            bad = series.patches[done].name if done < len(series) else "?"
-            raise WorkbenchError(f"The patch {bad} does not apply on the {done} before it.\n"
-                                 f"{e}") from e
+            if done == len(series):
+                raise
+            raise DoesNotApply(series.patches[done], done, e) from e
     return git.run("rev-parse", "HEAD", cwd=folder).strip()
 
 

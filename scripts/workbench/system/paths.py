@@ -13,8 +13,6 @@ SCRIPTS = TOP / "scripts"
 UPSTREAM_JSON = TOP / "upstream.json"
 
 PATCHES = TOP / "patches"
-SERIES_FILE = PATCHES / "series"
-COVER_LETTER = PATCHES / "cover-letter.md"
 
 BUILD = TOP / "build"
 

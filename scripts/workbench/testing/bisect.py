@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """scripts/series bisect: every patch, in order, builds and passes the tests that exist there.
 
+Either all of the series on the base, or those of one topic on the base and what the topic needs.
 Results are kept by tree id: a patch whose tree did not change is not built again.
 """
 
@@ -9,7 +10,8 @@ import json
 import time
 
 from ..build import cross, emulators
-from ..series import git, tree
+from ..series import git, patches, tree
+from ..series.topics import Topics
 from ..system import host, paths, tools
 from ..ui.report import WorkbenchError, duration, info, step, warn
 from . import qtests
@@ -19,17 +21,19 @@ TABLES = ("hw/acpi/", "hw/arm/", "include/hw/acpi/", "include/hw/arm/", "tests/d
           "tests/qtest/bios-tables-test")
 
 
-def main(quick=False, start=1, again=False):
-    """Build (and unless quick, test) each commit of the branch from number `start` on.
+def main(quick=False, start=1, again=False, topic=None):
+    """Build (and unless quick, test) each commit of the branch from number `start` on, or, with
+    the name of a topic, each patch of it on just what it needs.
 
     again: ignore kept results. Returns the exit status; stops at the first failure.
     """
     host.require("series", "build")
     tools.ensure()
     tree.ensure()
-    commits = git.run("rev-list", "--reverse", f"{tree.BASE}..{tree.BRANCH_REF}").split()
+    commits = topic_commits(topic) if topic else _commits(tree.BRANCH_REF)
+    what = f"topic {topic}" if topic else "the series"
     if start < 1 or (commits and start > len(commits)):
-        raise WorkbenchError(f"--from {start}: the series has the patches 1 to {len(commits)}.")
+        raise WorkbenchError(f"--from {start}: {what} has the patches 1 to {len(commits)}.")
     results = {} if again else load()
     done, fresh, failed = 0, 0, None
     for number, commit in enumerate(commits[start - 1:], start):
@@ -54,9 +58,29 @@ def main(quick=False, start=1, again=False):
         done, fresh = done + 1, fresh + 1
         print(f"{number:3} {verdict(result):24} {duration(time.monotonic() - began):>8}"
               f"  {subject}", flush=True)
-    print(f"series bisect: {done} of {len(commits) - start + 1} patches good, {fresh} of them "
+    print(f"series bisect: {what}: {done} of {len(commits) - start + 1} patches good, {fresh} of them "
           "built now" + (f"; patch {failed} is bad" if failed else ""))
     return 1 if failed else 0
+
+
+def _commits(tip):
+    return git.run("rev-list", "--reverse", f"{tree.BASE}..{tip}").split()
+
+
+def topic_commits(name):
+    """Commits of the topic on the base and what it needs, first one first. Raises WorkbenchError
+    if it does not apply there.
+
+    No branch has them: they last as long as git keeps what nothing refers to, which is two weeks.
+    """
+    listed = Topics.load()
+    needed = listed.needed(name)
+    with tree.locked():
+        part = patches.Series.parse(tree.texts()).of(*needed, name)
+        step("Applying " + ", ".join([*needed, name]) + " on the base")
+        with tree.temporary_worktree("bisect", part.touched()) as folder:
+            tip = tree.apply(part, folder)
+    return _commits(tip)[len(part.of(*needed)):]
 
 
 def verdict(result):

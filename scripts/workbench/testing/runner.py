@@ -18,6 +18,7 @@ from . import discovery, leftovers, libvirt, skips
 NEEDS = {
     "workbench": (),
     "series": (),
+    "topics": (),
     "qtest": (("patched", None),),
     # Of the pristine tree only what is compared; QEMU's tests are those of the patched one.
     "compat": (("patched", None),
@@ -34,10 +35,10 @@ NEEDS["kvm"] = (("patched", ("qemu-system-aarch64", "qemu-img")), ("arm64", cros
 NEEDS["vfio"] = NEEDS["kvm"]
 NEEDS.update({long: NEEDS[short] for short, long in discovery.LONG.items()})
 # Suites that boot firmware or kernels.
-BOOTING = ("compat", "guest", "other-targets", "ports", "examples", "kvm", "vfio",
-           *discovery.LONG.values())
+BOOTING = ("compat", "guest", "other-targets", "ports", "examples", "kvm", "vfio")
+BOOTING += tuple(long for short, long in discovery.LONG.items() if short in BOOTING)
 # In this order: what fails fast comes first.
-DEFAULT = ("workbench", "series", "qtest", "compat", "other-targets", "guest", "ports",
+DEFAULT = ("workbench", "series", "topics", "qtest", "compat", "other-targets", "guest", "ports",
            "examples", "kvm", "vfio")
 SHOWN = 40              # lines of output that are shown of a test that failed
 
