@@ -10,13 +10,14 @@ import sys
 import unittest
 from pathlib import Path
 
+sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
+                for name in ("tests/support", "scripts")]
+
+from workbench.series.topics import Topics  # noqa: E402
+from workbench.testing import discovery  # noqa: E402
+from workbench.testing.tap import main  # noqa: E402
+
 TOP = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(TOP / "scripts"))
-
-from workbench.series.topics import Topics      # noqa: E402
-from workbench.testing import discovery         # noqa: E402
-from workbench.testing.tap import main          # noqa: E402
-
 LONG = bool(os.environ.get(discovery.LONG_VARIABLE))
 
 

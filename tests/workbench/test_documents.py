@@ -6,9 +6,14 @@
 import functools
 import re
 import subprocess
+import sys
 import unittest
+from pathlib import Path
 
-import fake
+sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
+                for name in ("tests/support", "scripts")]
+
+import fake  # noqa: E402
 
 TOP = fake.TOP
 PAGES = sorted([*TOP.glob("*.md"), *(TOP / "docs").glob("*.md"), *(TOP / "examples").glob("*.md"),

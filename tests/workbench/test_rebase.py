@@ -4,8 +4,13 @@
 """Other releases: status and rebase, and another 11.1.z in place of the pinned one."""
 
 import json
+import sys
+from pathlib import Path
 
-import fake
+sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
+                for name in ("tests/support", "scripts")]
+
+import fake  # noqa: E402
 
 VIRT = fake.FILES["hw/arm/virt.c"]
 

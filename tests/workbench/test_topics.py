@@ -6,8 +6,13 @@
 import re
 import shutil
 import subprocess
+import sys
+from pathlib import Path
 
-import fake
+sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
+                for name in ("tests/support", "scripts")]
+
+import fake  # noqa: E402
 
 ME = ("--name", "Jürgen Tester", "--email", "jt@example.org")
 BOARD = "/* SPDX-License-Identifier: GPL-2.0-or-later */\nint a;\n"
