@@ -76,13 +76,8 @@ class Status(Moved):
         """Two patches of the same line: the release shows only what the second one made of it."""
         old = (self.qemu / "hw/arm/virt.c").read_text()
         new = old.replace("line thirty\n", "line 3 * 10\n")
-        self.commit("docs: change the line", {"hw/arm/virt.c": new})
-        name = "words/0002-docs-change-the-line.patch"
-        (self.top / "patches" / name).write_text(self.git(
-            "format-patch", "-1", "--full-index", "--stdout", "--zero-commit") + "\n")
-        with open(self.top / "patches/series", "a", encoding="utf-8") as series:
-            series.write(f"{name}\n")
-        self.git("reset", "-q", "--hard", "HEAD^")
+        self.commit("docs: change the line", {"hw/arm/virt.c": new}, topic="words")
+        self.series("export")
         out = self.status({"hw/arm/virt.c": new.replace("line five\n", "line 5\n"),
                            "docs/board/board.rst":
                            (self.qemu / "docs/board/board.rst").read_text()})
