@@ -81,9 +81,7 @@ class Status(Moved):
         """Two patches of the same line: the release shows only what the second one made of it."""
         old = (self.qemu / "hw/arm/virt.c").read_text()
         new = old.replace("line thirty\n", "line 3 * 10\n")
-        self.commit("docs: change the line", {"hw/arm/virt.c": new})
-        self.end("board", "HEAD~2")
-        self.end("words")
+        self.commit("docs: change the line", {"hw/arm/virt.c": new}, topic="words")
         self.series("export")
         out = self.status({"hw/arm/virt.c": new.replace("line five\n", "line 5\n"),
                            "docs/board/board.rst":
