@@ -135,8 +135,9 @@ def check_headers(series, found):
         body = patch.message.split("\n")[2:]
         if not "".join(body).strip():
             found.error(f"{where}: the message has no body")
-        if any(len(line) > SUBJECT_LENGTH and " " in line.strip() and not line.startswith(" ")
-               for line in body):
+        # What Fixes: quotes is not wrapped.
+        if any(len(line) > SUBJECT_LENGTH and " " in line.strip()
+               and not line.startswith((" ", "Fixes: ")) for line in body):
             found.warning(f"{where}: the message has lines over {SUBJECT_LENGTH} characters")
         if not patch.changes:
             found.error(f"{where}: changes nothing")
