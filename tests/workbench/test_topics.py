@@ -227,7 +227,6 @@ class Branches(TopicCase):
         file.write_text(file.read_text() + "More\n")
         self.series("absorb")
         self.assertEqual(self.ends(), before)
-        self.series("export")
         self.assertIn("+More", self.patches()["words/0001-docs-describe-the-board.patch"].decode())
 
 
