@@ -40,7 +40,7 @@ class Each(unittest.TestCase):
         """It applies, without a merge and without fuzz."""
         self.each("check")
 
-    @unittest.skipUnless(LONG, "only in the long form")
+    @unittest.skipUnless(LONG, "takes long: use the suite's long form (scripts/test --list)")
     def test_bisect(self):
         """Each patch builds and passes its tests. Results are kept: only what changed is built."""
         self.each("bisect")
