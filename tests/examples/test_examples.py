@@ -302,7 +302,7 @@ class Libvirt(ExampleCase):
                 self.assertEqual(self.virsh("vcpucount", name, "--current", "--live"), "4")
             elif vcpus is more:
                 self.assertRaises(virshell.Refused, self.virsh, "setvcpus", name, "4", "--live")
-            self.virsh("destroy", name)
+            # Not ended here: libvirt 9.0 may hang if it ends a domain right after "setvcpus".
 
     def assert_online(self, cpus, count):
         """COUNT vCPUs are online in the guest, and libvirt counts as many."""
