@@ -210,8 +210,6 @@ git tag -f base base-{old} && git reset --hard series-{old}""")
 
 def _move_topics(state, new):
     """The branch of each topic goes to its last patch on the new base."""
-    if not all("/" in name for name in state["patches"].values()):
-        return          # a series without topics
     heads = {t.branch: t.name for t in topics.Topics.load()}
     subjects = {subject: commit for commit, (subject, _) in
                 _ids(state["release"], new).items()}

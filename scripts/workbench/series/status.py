@@ -32,7 +32,7 @@ def main(against, network=True):
     with tree.locked():
         target = release.obtain(against, network)
         series = patches.Series.load()
-        listed = _topics(series)
+        listed = topics.Topics.load()
         step(f"Merging {len(series)} patches into QEMU {target.version}")
         with threeway.opened() as trees:
             judge = Judge(trees, series, listed, target.commit)
@@ -106,14 +106,7 @@ class Judge:
 
 
 def _topic_of(patch):
-    return patch.name.rpartition("/")[0] or "series"
-
-
-def _topics(series):
-    """The topics; a series without folders is one of its own."""
-    if all("/" in patch.name for patch in series.patches):
-        return topics.Topics.load()
-    return topics.Topics([topics.Topic("series")])
+    return patch.name.rpartition("/")[0]
 
 
 def _result(fates):
