@@ -105,6 +105,14 @@ class GuestCase(unittest.TestCase):
         guest.console.send("reboot -f")
         guest.wait_ready()
 
+    def cancel_migration(self, guest):
+        """Cancel the outgoing migration of a guest and wait until that is done."""
+        # QEMU reports a channel that is closed while a page is sent; so does the pristine one.
+        guest.expect(says=r"^\S+: failed to save SaveStateEntry with id\(name\): \d+\(ram\): -5$")
+        guest.qmp("migrate_cancel")
+        guest.wait_for(lambda: guest.qmp("query-migrate").get("status") == "cancelled",
+                       "the migration is cancelled")
+
     def assert_cpus(self, cpus, numbers):
         """QEMU's slots and the guest's enabled and online lists all show exactly NUMBERS."""
         numbers = frozenset(numbers)

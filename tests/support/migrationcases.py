@@ -167,9 +167,7 @@ class MigrationCases(Moving):
                         "migration is active")
         self.assert_refused("migrat", cpus.add, 3)
         self.assert_refused("migrat", cpus.delete, 2)
-        source.qmp("migrate_cancel")
-        source.wait_for(lambda: source.qmp("query-migrate").get("status") == "cancelled",
-                        "migration is cancelled")
+        self.cancel_migration(source)
         self.assert_cpus(cpus, range(3))
         cpus.plug(3)
         cpus.unplug(2)

@@ -30,7 +30,7 @@ class WorkCases:
             self.collect(guest, mode)
         self.assertEqual(guest.qmp("query-migrate")["status"], "active")
         self.assertEqual(len(guest.qmp("query-cpus-fast")), 2)
-        guest.qmp("migrate_cancel")
+        self.cancel_migration(guest)
         cpus.wait_deleted(handle)
         cpus.plug(1)
         self.assert_cpus(cpus, {0, 1})
