@@ -69,7 +69,10 @@ static void cpu_unplug_ejected_bh(void *opaque)
         runstate_check(RUN_STATE_POSTMIGRATE)) {
         return;
     }
-    cpu_unplug_ejected();
+    /* The end of a migration is known before its state is left. */
+    if (!runstate_check(RUN_STATE_FINISH_MIGRATE)) {
+        cpu_unplug_ejected();
+    }
     if (!cpu_find_ejected()) {
         return;
     }

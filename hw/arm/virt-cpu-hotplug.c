@@ -124,8 +124,6 @@ void virt_cpu_hotplug_init(VirtMachineState *vms, bool firmware_loaded)
     }
     vms->cpu_hotplug_active = true;
 
-    virt_cpu_slots_vmstate_register(vms);
-
     /*
      * Older machine types set it if CPU hotplug is turned on explicitly. For
      * newer ones it stays set even if this machine cannot have CPU hotplug:
@@ -156,6 +154,27 @@ static bool virt_cpu_property_is_feature(const ObjectProperty *prop)
 }
 
 /*
+ * Check which vector lengths were set. Their properties, sve128 and so on, do
+ * not tell: they are all off until a CPU is realized.
+ */
+static bool virt_cpu_check_vector_lengths(const char *prefix,
+                                          const ARMVQMap *vq_map,
+                                          const ARMVQMap *expected,
+                                          Error **errp)
+{
+    const uint32_t differ = (vq_map->init ^ expected->init) |
+                            (vq_map->map ^ expected->map);
+
+    if (!differ) {
+        return true;
+    }
+    error_setg(errp, "CPU property '%s%d' is set in another way than for the "
+               "CPUs that the machine was started with, and all must be alike; "
+               "leave it out", prefix, (ctz32(differ) + 1) * 128);
+    return false;
+}
+
+/*
  * Check that nothing but its slot was set on a CPU that is not realized yet:
  * features are for -cpu to set, for all CPUs. The boot CPU cannot tell what
  * was set there, because realizing it has changed its properties.
@@ -164,6 +183,7 @@ static bool virt_cpu_check_features(const char *cpu_type, Object *cpuobj,
                                     Error **errp)
 {
     g_autoptr(Object) reference = object_new(cpu_type);
+    const ARMCPU *cpu = ARM_CPU(cpuobj), *expected_cpu = ARM_CPU(reference);
     ObjectPropertyIterator iter;
     ObjectProperty *prop;
 
@@ -184,7 +204,10 @@ static bool virt_cpu_check_features(const char *cpu_type, Object *cpuobj,
                    "leave it out", prop->name, value, expected);
         return false;
     }
-    return true;
+    return virt_cpu_check_vector_lengths("sve", &cpu->sve_vq,
+                                         &expected_cpu->sve_vq, errp) &&
+           virt_cpu_check_vector_lengths("sme", &cpu->sme_vq,
+                                         &expected_cpu->sme_vq, errp);
 }
 
 static bool virt_cpu_hotplug_check(VirtMachineState *vms, Error **errp)

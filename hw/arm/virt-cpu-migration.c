@@ -69,12 +69,13 @@ static bool virt_cpu_slots_pre_load(void *opaque, Error **errp)
 
 /*
  * To be loaded before anything whose size depends on the number of slots, and
- * before the state of any CPU.
+ * before RAM is sent: no CPU is plugged or unplugged during a migration.
  */
 static const VMStateDescription vmstate_virt_cpu_slots = {
     .name = "virt/cpu-slots",
     .version_id = 1,
     .minimum_version_id = 1,
+    .early_setup = true,
     .priority = MIG_PRI_GICV3,
     .pre_save_errp = virt_cpu_slots_pre_save,
     .pre_load_errp = virt_cpu_slots_pre_load,
@@ -86,11 +87,6 @@ static const VMStateDescription vmstate_virt_cpu_slots = {
         VMSTATE_END_OF_LIST()
     }
 };
-
-void virt_cpu_slots_vmstate_register(VirtMachineState *vms)
-{
-    vmstate_register(NULL, 0, &vmstate_virt_cpu_slots, vms);
-}
 
 /* Released machine versions must not change their migration stream. */
 static bool virt_cpu_hotplug_state_needed(void *opaque)
@@ -146,7 +142,11 @@ static const VMStateDescription vmstate_virt_cpu_hotplug = {
     }
 };
 
-void virt_cpu_hotplug_vmstate_register(VirtMachineState *vms)
+void virt_cpu_vmstate_register(VirtMachineState *vms)
 {
+    /* What is registered first is loaded first. */
     vmstate_register(NULL, 0, &vmstate_virt_cpu_hotplug, vms);
+    if (virt_cpu_hotplug_active(vms)) {
+        vmstate_register(NULL, 0, &vmstate_virt_cpu_slots, vms);
+    }
 }

@@ -115,20 +115,13 @@ void virt_cpu_hotplug_kvm_init_vcpus(VirtMachineState *vms, bool pmu,
                                      bool steal_time);
 
 /**
- * virt_cpu_slots_vmstate_register: Have migration compare the CPUs of both ends
- *
- * To be called before the GIC is created, which is loaded after what is
- * registered here.
- */
-void virt_cpu_slots_vmstate_register(VirtMachineState *vms);
-
-/**
- * virt_cpu_hotplug_vmstate_register: Have migration compare whether there is
- * CPU hotplug
+ * virt_cpu_vmstate_register: Have migration compare the CPUs of both ends, and
+ * whether there is CPU hotplug
  *
  * Whoever loads the stream needs this to be registered, too, if there is none.
+ * To be called when virt_cpu_hotplug_init() has decided.
  */
-void virt_cpu_hotplug_vmstate_register(VirtMachineState *vms);
+void virt_cpu_vmstate_register(VirtMachineState *vms);
 
 /**
  * virt_gic_set_cpu_slots: Tell a GICv3 or GICv4 the affinities of all slots

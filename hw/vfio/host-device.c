@@ -495,6 +495,10 @@ static char *vfio_host_explain_not_owner(const char *sysfsdev)
     unsigned available;
     char *text;
 
+    if (!sysfsdev || !vfio_host_device_has(sysfsdev, "iommu_group/devices")) {
+        /* The other devices of the group may be the cause, or not. */
+        return g_strdup("");
+    }
     text = vfio_host_explain_culprits(sysfsdev, "; the IOMMU group is not "
                                       "viable: ", &available);
     if (*text) {

@@ -15,7 +15,8 @@
  * @cpu executes no guest code, and will not do so any more; if @cpu is the one
  * that executes the caller, it stops soon after the access to the register.
  * It goes on to process work that is queued for it, until it is unplugged by
- * the main loop.
+ * the main loop. With HVF, an access to a device that @cpu had made before may
+ * still be emulated.
  *
  * To be called with the BQL held, which is dropped meanwhile. A CPU with
  * cpu->ejected must not be allowed to eject others: two CPUs that eject each
@@ -29,9 +30,9 @@ void cpu_eject(CPUState *cpu);
  * Does nothing during an outgoing migration, because the destination has the
  * CPUs that were there when it began.
  *
- * To be called with the BQL held by the main thread, when neither CPUs nor
- * what belongs to them, like reset and state change handlers, are being
- * walked.
+ * To be called with the BQL held, but not by the thread of a vCPU, when
+ * neither CPUs nor what belongs to them, like reset and state change handlers,
+ * are being walked.
  */
 void cpu_unplug_ejected(void);
 

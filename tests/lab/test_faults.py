@@ -45,6 +45,11 @@ class Fault(FaultCases, labcase.LabCase):
         self.check_fault("KVM_ARM_VCPU_INIT", 1, r"^kvm_init_vcpu: kvm_arch_init_vcpu failed "
                          r"\(1\): Cannot allocate memory$")
 
+    def test_capability(self):
+        """The CPU refuses what it is to be, which it cannot know before it is being made."""
+        self.check_fault("KVM_CAP_STEAL_TIME", 1, "^'kvm-steal-time' cannot be enabled on this "
+                         "host$", properties={"kvm-steal-time": True})
+
     def test_leak(self):
         self.check_leak("KVM_ARM_VCPU_INIT", 30)
 

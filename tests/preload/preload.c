@@ -5,7 +5,8 @@
  * environment variable PRELOAD_FOLDER names:
  *
  *   fail  "CALL N ID": the Nth call of CALL fails from now on; another ID
- *         starts counting anew. Then there is the file "failed".
+ *         starts counting anew. Then there is the file "failed". For
+ *         KVM_CHECK_EXTENSION, CALL is the capability.
  *   kick  A thread that has unmapped memory, and is not the first one of the
  *         process, gets the signal by which QEMU kicks the threads of vCPUs.
  *         Then there is the file "kicked".
@@ -134,22 +135,20 @@ int munmap(void *start, size_t size)
     return result;
 }
 
-static const char *ioctl_name(unsigned long request)
+static const char *ioctl_name(unsigned long request, unsigned long arg)
 {
     if (_IOC_TYPE(request) != KVMIO) {
         return NULL;
     }
     switch (_IOC_NR(request)) {
+    case _IOC_NR(KVM_CHECK_EXTENSION):
+        return arg == KVM_CAP_STEAL_TIME ? "KVM_CAP_STEAL_TIME" : NULL;
     case _IOC_NR(KVM_CREATE_VCPU):
         return "KVM_CREATE_VCPU";
     case _IOC_NR(KVM_GET_VCPU_MMAP_SIZE):
         return "KVM_GET_VCPU_MMAP_SIZE";
     case ARM_VCPU_INIT_NR:
         return "KVM_ARM_VCPU_INIT";
-    case _IOC_NR(KVM_GET_ONE_REG):
-        return "KVM_GET_ONE_REG";
-    case _IOC_NR(KVM_SET_ONE_REG):
-        return "KVM_SET_ONE_REG";
     default:
         return NULL;
     }
@@ -158,13 +157,14 @@ static const char *ioctl_name(unsigned long request)
 int ioctl(int fd, unsigned long request, ...)
 {
     int (*real)(int, unsigned long, ...) = dlsym(RTLD_NEXT, "ioctl");
-    const char *name = ioctl_name(request);
+    const char *name;
     va_list list;
     void *arg;
 
     va_start(list, request);
     arg = va_arg(list, void *);
     va_end(list);
+    name = ioctl_name(request, (unsigned long)arg);
     if (name && is_to_fail(name)) {
         errno = ENOMEM;
         return -1;

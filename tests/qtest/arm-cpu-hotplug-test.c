@@ -10,6 +10,7 @@
 
 #include "qemu/osdep.h"
 #include "qemu/bswap.h"
+#include "qemu/units.h"
 #include "qapi/error.h"
 #include "qobject/qdict.h"
 #include "qobject/qjson.h"
@@ -820,6 +821,47 @@ static void test_plug_refused(void)
         flags_check(qts, t, taken);
     }
     cpu_plug(qts, t, 2, "a");
+    qtest_quit(qts);
+}
+
+#define OTHER_LENGTH(name) \
+    "CPU property '" name "' is set in another way than for the CPUs that " \
+    "the machine was started with, and all must be alike; leave it out"
+
+/* Vector lengths, which a CPU does not show before it is realized */
+static void test_vector_lengths(void)
+{
+    static const struct {
+        const char *args, *pattern;
+    } refused[] = {
+        /* The second is what no CPU can have. */
+        { "{'driver':'max-arm-cpu','core-id':2,'sve512':false}",
+          OTHER_LENGTH("sve512") },
+        { "{'driver':'max-arm-cpu','core-id':2,'sve128':false}",
+          OTHER_LENGTH("sve128") },
+        { "{'driver':'max-arm-cpu','core-id':2,'sve256':true}",
+          "CPU property 'sve256' is true, but false for the CPUs *" },
+        { "{'driver':'max-arm-cpu','core-id':2,'sme1024':false}",
+          OTHER_LENGTH("sme1024") },
+        { "{'driver':'max-arm-cpu','core-id':2,'sve-max-vq':2}",
+          "CPU property 'sve-max-vq' is 2, but 0 for the CPUs *" },
+    };
+    QTestState *qts = qtest_init("-nodefaults -machine virt,cpu-hotplug=on "
+                                 "-S -accel tcg -cpu max,sve256=off "
+                                 EMPTY_FIRMWARE " -smp 1,maxcpus=4");
+
+    for (unsigned i = 0; i < ARRAY_SIZE(refused); i++) {
+        QDict *response;
+
+        assert_device_add_refused(qts, refused[i].args, refused[i].pattern);
+        response = qtest_qmp(qts, "{'execute': 'query-cpus-fast'}");
+        g_assert_cmpuint(qlist_size(qdict_get_qlist(response, "return")), ==,
+                         1);
+        qobject_unref(response);
+    }
+    qtest_qmp_device_add(qts, "max-arm-cpu", "a", "{'core-id': 2}");
+    qtest_qmp_device_add(qts, "max-arm-cpu", "b",
+                         "{'core-id': 3, 'sve256': false}");
     qtest_quit(qts);
 }
 
@@ -1712,6 +1754,26 @@ static void test_query_machines(void)
 }
 
 /*
+ * A machine that cannot have CPU hotplug lists its slots all the same: clients
+ * have learnt from query-machines that they may ask, and libvirt does not start
+ * a domain that refuses to answer. The guest has none of it.
+ */
+static void test_not_possible(void)
+{
+    QTestState *qts = qtest_init("-machine virt,gic-version=2 -nodefaults "
+                                 "-cpu cortex-a57 -smp 2,maxcpus=4");
+    QDict *resp = qtest_qmp(qts, "{'execute': 'query-hotpluggable-cpus'}");
+
+    g_assert_cmpuint(qlist_size(qdict_get_qlist(resp, "return")), ==, 4);
+    qobject_unref(resp);
+    assert_device_add_refused(qts, "{'driver':'" CPU_TYPE "','core-id':2}",
+                              "CPU hotplug is not available on this machine: "
+                              "*");
+    g_assert_cmphex(flags_read(qts, 0), ==, 0);
+    qtest_quit(qts);
+}
+
+/*
  * Versions that are released do not change by themselves: no registers, no
  * tables, and a GICv2 for few CPUs, whatever maxcpus.
  */
@@ -1744,12 +1806,17 @@ static void test_released(void)
     qtest_quit(qts);
 }
 
-/* Machines of which one has CPU hotplug and the other does not */
+/*
+ * Machines of which one has CPU hotplug and the other does not, or which do not
+ * have the same CPUs
+ */
 typedef struct Mismatch {
     const char *name;
-    const char *source, *target;    /* machine properties */
+    const char *source, *target;    /* machine properties and more */
     const char *pattern;            /* of the error; NULL if there is none */
 } Mismatch;
+
+#define ON_WITH_CPU(n) "cpu-hotplug=on -device " CPU_TYPE ",core-id=" #n
 
 static const Mismatch mismatches[] = {
     {
@@ -1765,6 +1832,21 @@ static const Mismatch mismatches[] = {
         "same", "cpu-hotplug=auto", "cpu-hotplug=on"
     }, {
         "none", "cpu-hotplug=off", "cpu-hotplug=auto,gic-version=2"
+    }, {
+        "other-slot", ON_WITH_CPU(2), ON_WITH_CPU(3),
+        "*: Only the source has a CPU with socket-id=0,cluster-id=0,core-id=2,"
+        "thread-id=0; start this machine with the CPUs that the source has, "
+        "using -smp and -device"
+    }, {
+        "surplus", "cpu-hotplug=on", ON_WITH_CPU(3),
+        "*: Only the destination has a CPU with socket-id=0,cluster-id=0,"
+        "core-id=3,thread-id=0; *"
+    }, {
+        "same-slot", ON_WITH_CPU(3), ON_WITH_CPU(3)
+    }, {
+        "maxcpus", "cpu-hotplug=on", "cpu-hotplug=on -smp maxcpus=5",
+        "*: The source has maxcpus=4, this machine maxcpus=5; start it with "
+        "the -smp of the source"
     },
 
     /* What the default does; only a stream of it always says it. */
@@ -1804,16 +1886,18 @@ static char *migration_wait(QTestState *qts)
     return error;
 }
 
-/* It is the first thing that the destination looks at, and says. */
+/* The destination looks at nothing else, not even at RAM, before it says so. */
+#define SETUP_SIZE (8 * KiB)
+
 static void test_migration(const void *data)
 {
     const Mismatch *m = data;
     const char *args = "-nodefaults -cpu cortex-a57 " EMPTY_FIRMWARE " "
                        "-smp 2,maxcpus=4";
     g_autofree char *path = NULL, *uri = NULL, *error = NULL;
-    QTestState *source = qtest_initf("-machine virt,%s %s", m->source, args);
-    QTestState *target = qtest_initf("-machine virt,%s %s -incoming defer",
-                                     m->target, args);
+    QTestState *source = qtest_initf("%s -machine virt,%s", args, m->source);
+    QTestState *target = qtest_initf("%s -incoming defer -machine virt,%s",
+                                     args, m->target);
     int fd = g_file_open_tmp("arm-cpu-hotplug-XXXXXX", &path, NULL);
 
     g_assert_cmpint(fd, >=, 0);
@@ -1823,6 +1907,9 @@ static void test_migration(const void *data)
                              "{'uri': %s}}", uri);
     g_assert_null(migration_wait(source));
     qtest_quit(source);
+    if (m->pattern) {
+        g_assert_cmpint(truncate(path, SETUP_SIZE), ==, 0);
+    }
 
     qtest_qmp_assert_success(target, "{'execute': 'migrate-incoming', "
                              "'arguments': {'uri': %s, "
@@ -1846,6 +1933,7 @@ int main(int argc, char **argv)
     }
 
     qtest_add_func("/arm-cpu-hotplug/query-machines", test_query_machines);
+    qtest_add_func("/arm-cpu-hotplug/not-possible", test_not_possible);
     if (qtest_has_machine("virt-11.1")) {
         qtest_add_func("/arm-cpu-hotplug/released", test_released);
     }
@@ -1865,6 +1953,10 @@ int main(int argc, char **argv)
     qtest_add_func("/arm-cpu-hotplug/ost", test_ost);
     qtest_add_func("/arm-cpu-hotplug/refused/plug", test_plug_refused);
     qtest_add_func("/arm-cpu-hotplug/refused/unplug", test_unplug_refused);
+    if (qtest_has_accel("tcg")) {
+        qtest_add_func("/arm-cpu-hotplug/refused/vector-lengths",
+                       test_vector_lengths);
+    }
     qtest_add_func("/arm-cpu-hotplug/optional-ids", test_optional_ids);
     qtest_add_func("/arm-cpu-hotplug/unplug-twice", test_unplug_twice);
     for (unsigned i = 0; i < ARRAY_SIZE(blockers); i++) {

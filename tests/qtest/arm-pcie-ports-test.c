@@ -582,7 +582,7 @@ static void test_count(const void *data)
     ports_check(qts, c->limit, c->count);
     qtest_quit(qts);
 
-    /* What is read can be set, and gives the same machine. */
+    /* What is read can be set, and the machine then reports the same. */
     for (unsigned i = 0; i < ARRAY_SIZE(values); i++) {
         g_autofree char *options = g_strdup_printf(
             "%s,max-pcie-root-ports=%" PRIu64, c->options, values[i]);

@@ -384,30 +384,94 @@ static void test_migrate_reset(void)
     ends_free(&ends);
 }
 
-/* The guest has heard of the request, and answers at the destination. */
-static void test_migrate_request(void)
+/* The guest has heard of a request for the CPU, and has not answered yet. */
+static void request_removal(QTestState *qts)
 {
     g_autofree char *heard = g_strdup_printf("%s%s0x%x\n", machine->select,
                                              machine->control,
                                              CTRL_CLEAR_REMOVE);
-    Ends ends;
-    QDict *response, *cpu;
+    QDict *response = qtest_qmp(qts, "{'execute': 'query-cpus-fast'}");
+    QDict *cpu;
 
-    ends_init(&ends);
-    response = qtest_qmp(ends.from, "{'execute': 'query-cpus-fast'}");
     qobject_unref(qlist_pop(qdict_get_qlist(response, "return")));
     cpu = qobject_to(QDict, qlist_peek(qdict_get_qlist(response, "return")));
     g_assert_cmpint(qdict_get_int(cpu, "cpu-index"), ==, EJECTED);
-    qtest_qmp_device_del_send(ends.from, qdict_get_str(cpu, "qom-path"));
+    qtest_qmp_device_del_send(qts, qdict_get_str(cpu, "qom-path"));
     qobject_unref(response);
-    g_strfreev(qtest_sequence(ends.from, heard));
+    g_strfreev(qtest_sequence(qts, heard));
+}
 
+static void reset_by_user(QTestState *qts)
+{
+    qtest_qmp_assert_success(qts, "{'execute': 'system_reset'}");
+    qtest_qmp_eventwait(qts, "RESET");
+}
+
+/* The guest answers at the destination. */
+static void test_migrate_request(void)
+{
+    Ends ends;
+
+    ends_init(&ends);
+    request_removal(ends.from);
     migrate_start(&ends);
     migrate_finish(&ends);
     qtest_qmp_eventwait(ends.to, "RESUME");
     g_strfreev(qtest_sequence(ends.to, machine->refuse));
     qtest_qmp_eventwait(ends.to, "DEVICE_UNPLUG_GUEST_ERROR");
     assert_not_removed(ends.to);
+    ends_free(&ends);
+}
+
+/* The guest is no more, and cannot answer. */
+static void test_migrate_request_then_reset(void)
+{
+    Ends ends;
+
+    ends_init(&ends);
+    request_removal(ends.from);
+    migrate_start(&ends);
+    migrate_finish(&ends);
+    qtest_qmp_eventwait(ends.to, "RESUME");
+    assert_not_removed(ends.to);
+    qtest_qmp_assert_success(ends.to, "{'execute': 'system_reset'}");
+    assert_removed(ends.to, "RESET");
+    ends_free(&ends);
+}
+
+/*
+ * The guest that was asked is no more before the migration ends. The next one
+ * does not have the CPU, which is removed where that one goes on.
+ */
+static void test_migrate_reset_request(void)
+{
+    Ends ends;
+
+    ends_init(&ends);
+    request_removal(ends.from);
+    migrate_start(&ends);
+    reset_by_user(ends.from);
+    g_assert_cmphex(flags_read(ends.from), ==, 0);
+    assert_not_removed(ends.from);
+    migrate_finish(&ends);
+    assert_not_removed(ends.from);
+    assert_removed(ends.to, "RESUME");
+    ends_free(&ends);
+}
+
+static void test_migrate_reset_request_cancel(void)
+{
+    Ends ends;
+
+    ends_init(&ends);
+    request_removal(ends.from);
+    migrate_start(&ends);
+    reset_by_user(ends.from);
+    /* This is the end of the destination. */
+    qtest_set_expected_status(ends.to, EXIT_FAILURE);
+    qtest_qmp_assert_success(ends.from, "{'execute': 'migrate_cancel'}");
+    assert_removed(ends.from, NULL);
+    qtest_wait_qemu(ends.to);
     ends_free(&ends);
 }
 
@@ -598,6 +662,12 @@ int main(int argc, char **argv)
     }
     if (machine->refuse) {
         qtest_add_func("/cpu-eject/migrate/request", test_migrate_request);
+        qtest_add_func("/cpu-eject/migrate/request-then-reset",
+                       test_migrate_request_then_reset);
+        qtest_add_func("/cpu-eject/migrate/reset-request",
+                       test_migrate_reset_request);
+        qtest_add_func("/cpu-eject/migrate/reset-request-cancel",
+                       test_migrate_reset_request_cancel);
     }
     qtest_add_func("/cpu-eject/migrate/complete", test_migrate);
     qtest_add_func("/cpu-eject/migrate/cancel", test_migrate_cancel);

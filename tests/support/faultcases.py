@@ -23,10 +23,11 @@ class FaultCases:
                 "unattached": guest.qmp("qom-list", {"path": "/machine/unattached"}),
                 "CPUs": guest.qmp("query-cpus-fast")}
 
-    def check_fault(self, call, least, reason, **changes):
+    def check_fault(self, call, least, reason, properties=None, **changes):
         """The first CALL fails in a device_add, then the second, and so on until one passes.
 
-        At least the first LEAST of them have the plug fail, with a message like REASON.
+        At least the first LEAST of them have the plug fail, with a message like REASON. PROPERTIES
+        are further ones of the CPU.
         """
         guest, cpus, config = self.boot_preloaded(**changes)
         before = self.state(guest, cpus)
@@ -35,7 +36,7 @@ class FaultCases:
             number += 1
             config.fail(call, number)
             try:
-                cpus.add(1)
+                cpus.add(1, properties=properties)
             except Refused as error:
                 self.assertTrue(config.done("failed"), f"{call} {number}: {error}")
                 self.assertRegex(str(error), reason)

@@ -637,8 +637,10 @@ static void test_nothing_to_see(void)
           "; the device may need a 'vf-token'" },
         { vfio_host_explain_get_device, EACCES, true,
           "; the device may need another 'vf-token'" },
+        { vfio_host_explain_get_device, EPERM, false, "" },
         { explain_no_cdev, ENOENT, false, "" },
         { vfio_host_explain_bind, ENODEV, false, "" },
+        { vfio_host_explain_bind, EPERM, false, "" },
         { vfio_host_explain_bind, EINVAL, true, OTHER_HAS_DEVICE OLD_KERNEL },
     };
 

@@ -87,8 +87,8 @@ class Host:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.symlink_to(os.path.relpath(self.root / target.lstrip("/"), path.parent))
 
-    def device(self, address, code, ids, driver=None, group=None, vfio_dev=None):
-        """Make a PCI device."""
+    def device(self, address, code, ids, driver=None, group=None, vfio_dev=None, header=None):
+        """Make a PCI device; HEADER is the byte of its configuration space with the type of it."""
         folder = f"/sys/devices/pci0000:00/{address}"
         self.file(f"{folder}/class", f"0x{code}")
         vendor, device = ids.split(":")
@@ -97,11 +97,22 @@ class Host:
         self.link(f"{PCI}/{address}", folder)
         if driver:
             self.link(f"{folder}/driver", f"/sys/bus/pci/drivers/{driver}")
+        if header is not None:
+            self.file(f"{folder}/config", bytes(14) + bytes([header]) + bytes(49))
         if vfio_dev:
             self.file(f"{folder}/vfio-dev/{vfio_dev}/dev", "510:0")
         if group is not None:
             self.link(f"{folder}/iommu_group", f"/sys/kernel/iommu_groups/{group}")
             self.link(f"/sys/kernel/iommu_groups/{group}/devices/{address}", folder)
+
+    def bind(self, address, driver=None):
+        """Give a PCI device another driver, or none."""
+        folder = self.root / f"sys/devices/pci0000:00/{address}"
+        if (folder / "driver").is_symlink():
+            (folder / "driver").unlink()
+        shutil.rmtree(folder / "vfio-dev", ignore_errors=True)
+        if driver:
+            self.link(f"/sys/devices/pci0000:00/{address}/driver", f"/sys/bus/pci/drivers/{driver}")
 
     def block(self, name, parent, **files):
         """Make a disk below PARENT, with FILES such as dev="259:0" and folders of partitions."""
@@ -166,6 +177,8 @@ def arm_server(folder):
     host.block("nvme0n1", "/sys/devices/pci0000:00/0000:01:00.0/nvme/nvme0", dev="259:0")
     host.file("/proc/cmdline", "root=/dev/sda1 quiet")
     host.file("/proc/interrupts", " 30:  1  0  ITS-PCI-MSIX-0000:01:00.0   0 Edge  nvme0q0\n")
+    host.file("/proc/self/mountinfo", "22 1 8:2 / / rw shared:1 - ext4 /dev/sda2 rw")
+    host.process(1, "systemd", "/dev/null")
     host.process(77, "qemu-system-aar", "/dev/null", "/dev/vfio/vfio", "/dev/vfio/13")
     host.process(78, "sh", "/dev/null")
     host.file("/sys/class/vfio/12/dev", "240:0")
@@ -241,8 +254,9 @@ class ArmServer(HostCase):
             "address": "0000:01:00.0", "class": "0108", "class_name": "NVMe controller",
             "vendor": "144d", "device": "a80a",
             "name": "Samsung Electronics Co Ltd NVMe SSD Controller PM9A1", "driver": None,
-            "host_driver": "nvme", "vfio": False, "blocks": False, "numa_node": None,
-            "link": None, "interfaces": [], "disks": [{"name": "nvme0n1", "used": []}]}])
+            "host_driver": "nvme", "bridge": False, "vfio": False, "blocks": False,
+            "numa_node": None, "link": None, "interfaces": [],
+            "disks": [{"name": "nvme0n1", "used": []}]}])
         self.assertIs(iommu["msi_isolated"], True)
         self.assertWords(
             self.text, "SMMUv3 × 2", "only bridges in groups 0, 10",
@@ -375,7 +389,7 @@ class OtherHosts(HostCase):
 class Rules(HostCase):
 
     def test_blockers(self):
-        """As hw/vfio/host-device.c of the series decides."""
+        """As the kernel decides, and hw/vfio/host-device.c of the series for most devices."""
         host = Host(self.folder, "aarch64", 1)
         cases = {
             "0000:00:00.0": (("020000", "1:1", None), False, False),
@@ -385,6 +399,10 @@ class Rules(HostCase):
             "0000:00:00.4": (("060100", "1:1", "lpc_ich"), True, False),
             "0000:00:00.5": (("020000", "1:1", "mlx5_vfio_pci"), False, True),
             "0000:00:00.6": (("020000", "1:1", "nvgrace_gpu"), True, False),
+            "0000:00:02.0": (("060700", "1:1", None), False, False),
+            # Linux 5.19 and newer have one driver that bridges may keep.
+            "0000:00:02.1": (("060400", "1:1", "shpchp"), True, False),
+            "0000:00:02.2": (("060400", "1:1", "pci-stub"), False, False),
         }
         tree = Tree(host.root)
         facts = devices.Facts(tree, "6.12.41")
@@ -399,6 +417,41 @@ class Rules(HostCase):
         (host.root / "sys/devices/pci0000:00/0000:00:01.0/class").unlink()
         device = devices.describe(tree, f"{PCI}/0000:00:01.0", facts)
         self.assertEqual((device["blocks"], device["class"]), (False, None))
+
+    def test_header_type(self):
+        """It tells what is a bridge; the class does so only where the header is not readable."""
+        host = Host(self.folder, "x86_64", 1)
+        tree = Tree(host.root)
+        facts = devices.Facts(tree, "6.12.41")
+        cases = (("060400", None, True), ("060400", 0x01, True), ("060400", 0x81, True),
+                 ("060400", 0x00, False), ("060400", 0xff, True), ("060700", None, True),
+                 ("060700", 0x82, True), ("060900", None, True), ("060100", None, False),
+                 ("060100", 0x80, False), ("068000", None, False), ("068000", 0x01, True),
+                 ("020000", 0xff, False), ("020000", 0x00, False))
+        for number, (code, header, bridge) in enumerate(cases):
+            address = f"0000:00:{number:02x}.0"
+            host.device(address, code, "1:1", header=header)
+            self.assertIs(devices.describe(tree, f"{PCI}/{address}", facts)["bridge"], bridge,
+                          (code, header))
+
+    def test_locked_memory(self):
+        """CAP_IPC_LOCK counts in the first user namespace only."""
+        host = Host(self.folder, "aarch64", 1)
+        for capabilities, uids, exempt in (
+                ("0000000000000000", "         0          0 4294967295", False),
+                ("000001ffffffffff", "         0          0 4294967295", True),
+                ("000001ffffffffff", "         0     100000      65536", False),
+                ("000001ffffffffff", "         0       1000          1\n"
+                 "         1     100000      65536", False),
+                ("000001ffffffffff", None, True)):
+            host.file("/proc/self/status", f"Name:\tx\nCapEff:\t{capabilities}\n")
+            if uids is None:
+                (host.root / "proc/self/uid_map").unlink()
+            else:
+                host.file("/proc/self/uid_map", uids)
+            found, text = self.report(host)
+            self.assertIs(found["locked_memory"]["exempt"], exempt, (capabilities, uids))
+            self.assertEqual("does not count for this user" in text, exempt)
 
     def test_platform_device(self):
         """A device that is not PCI's has an address and a driver."""
@@ -487,13 +540,268 @@ class Verdict(HostCase):
 
     def test_shared_group(self):
         """What the host uses of the group is bound as well."""
-        judged, _ = self.judge("0000:03:00.0")
+        judged, text = self.judge("0000:03:00.0")
         self.assertEqual((judged["verdict"], judged["addresses"]),
                          ("bind", ["0000:03:00.0", "0000:03:00.1"]))
+        self.assertWords(text, "0000:03:00.1 (Ethernet controller, tg3) is in the same IOMMU "
+                         "group, and the host loses it as well")
         self.assertEqual(judged["bind"], [
             "modprobe vfio-pci", f"echo vfio-pci > {PCI}/0000:03:00.1/driver_override",
             f"echo 0000:03:00.1 > {PCI}/0000:03:00.1/driver/unbind",
             "echo 0000:03:00.1 > /sys/bus/pci/drivers_probe"])
+
+    def test_shared_group_again(self):
+        """Once all of a group is taken, all of it is to be given back, and taken at each start."""
+        self.host.bind("0000:03:00.1", "vfio-pci")
+        judged, _ = self.judge("0000:03:00.0")
+        self.assertEqual((judged["verdict"], judged["bind"]), ("ready", []))
+        for address in judged["addresses"]:
+            self.assertIn(f"driverctl set-override {address} vfio-pci", judged["boot"])
+            self.assertIn(f"echo {address} > {PCI}/{address}/driver/unbind", judged["give_back"])
+        # Without driver now, it may have one after the next start.
+        self.host.bind("0000:03:00.1")
+        self.host.file(f"{PCI}/0000:03:00.1/modalias", "pci:v000014E4d00001657sv")
+        self.host.file("/lib/modules/6.12.41/modules.alias", "alias pci:v000014E4d00001657sv* tg3")
+        judged, _ = self.judge("0000:03:00.0")
+        self.assertEqual(judged["verdict"], "ready")
+        self.assertIn("driverctl set-override 0000:03:00.1 vfio-pci", judged["boot"])
+        self.assertNotIn("0000:03:00.1", " ".join(judged["give_back"]))
+
+    def chipset(self, code="060100", driver="lpc_ich", header=0x80):
+        """A sound device that is on VFIO already, with a bridge in its group."""
+        self.host.device("0000:00:1f.0", code, "8086:a30e", driver, group=20, header=header)
+        self.host.device("0000:00:1f.3", "040300", "8086:a348", "vfio-pci", group=20, header=0x80)
+        self.host.file(f"{PCI}/0000:00:1f.0/modalias", "pci:v00008086d0000A30Esv")
+        self.host.file("/lib/modules/6.12.41/modules.alias",
+                       f"alias pci:v00008086d0000A30Esv* {driver}")
+
+    def test_bridge_of_host(self):
+        """One to ISA keeps its group from VFIO, as any device without a bridge's header."""
+        self.chipset()
+        judged, text = self.judge("0000:00:1f.3")
+        self.assertEqual((judged["verdict"], judged["addresses"]),
+                         ("bind", ["0000:00:1f.0", "0000:00:1f.3"]))
+        stub = ["modprobe pci-stub", f"echo pci-stub > {PCI}/0000:00:1f.0/driver_override",
+                f"echo 0000:00:1f.0 > {PCI}/0000:00:1f.0/driver/unbind",
+                "echo 0000:00:1f.0 > /sys/bus/pci/drivers_probe"]
+        self.assertEqual(judged["bind"], stub)
+        self.assertWords(text, "once the host has let go of all of its IOMMU group",
+                         "0000:00:1f.0 (ISA bridge, lpc_ich) is in the same IOMMU group",
+                         "pci-stub takes the place of its driver")
+        found, report = self.report(self.host)
+        self.assertEqual([group["blockers"] for group in found["iommu"]["groups"]
+                          if group["group"] == 20], [["0000:00:1f.0"]])
+        self.assertWords(report, "group 20 not viable: 0000:00:1f.0 (lpc_ich) still uses a host")
+        # Both are taken and given back.
+        self.host.bind("0000:00:1f.3", "snd_hda_intel")
+        judged, _ = self.judge("0000:00:1f.3")
+        self.assertEqual(judged["verdict"], "bind")
+        self.assertEqual(judged["bind"], [
+            "modprobe vfio-pci", *stub, f"echo vfio-pci > {PCI}/0000:00:1f.3/driver_override",
+            f"echo 0000:00:1f.3 > {PCI}/0000:00:1f.3/driver/unbind",
+            "echo 0000:00:1f.3 > /sys/bus/pci/drivers_probe"])
+        self.host.bind("0000:00:1f.3", "vfio-pci")
+        self.host.bind("0000:00:1f.0", "pci-stub")
+        judged, _ = self.judge("0000:00:1f.3")
+        self.assertEqual((judged["verdict"], judged["bind"], judged["reasons"]),
+                         ("ready", [], []))
+        self.assertEqual(judged["give_back"][:2],
+                         ["modprobe lpc_ich", f"echo > {PCI}/0000:00:1f.0/driver_override"])
+        self.assertEqual(judged["boot"], [
+            "driverctl set-override 0000:00:1f.0 pci-stub",
+            "driverctl set-override 0000:00:1f.3 vfio-pci",
+            "# or, without driverctl, for all of that kind (2 devices), and then make the initial "
+            "RAM disk anew:",
+            "echo options vfio-pci ids=8086:a348 >> /etc/modprobe.d/vfio.conf",
+            "# (where pci-stub is no module, instead: pci-stub.ids=8086:a30e on the kernel's "
+            "command line)",
+            "echo options pci-stub ids=8086:a30e >> /etc/modprobe.d/vfio.conf",
+            "echo softdep lpc_ich pre: pci-stub >> /etc/modprobe.d/vfio.conf"])
+        # Without driver it is no obstacle.
+        self.host.bind("0000:00:1f.0")
+        judged, _ = self.judge("0000:00:1f.3")
+        self.assertEqual((judged["verdict"], judged["reasons"]), ("ready", []))
+
+    def test_bridge_to_cpus(self):
+        self.chipset(code="060000", driver="ie31200_edac", header=None)
+        judged, text = self.judge("0000:00:1f.3")
+        self.assertEqual((judged["verdict"], judged["bind"][0]), ("bind", "modprobe pci-stub"))
+        self.assertWords(text, "0000:00:1f.0 (host bridge, ie31200_edac) is in the same")
+        # Nothing that can be given away is in a group with these only.
+        self.host.device("0000:00:1e.0", "060100", "8086:1", "lpc_ich", group=21)
+        self.assertWords(self.report(self.host)[1], "only bridges in groups 0, 10, 21")
+
+    def test_bridge_of_host_itself(self):
+        """VFIO has nothing against giving away that one, either."""
+        self.chipset()
+        judged, text = self.judge("0000:00:1f.0")
+        self.assertEqual((judged["verdict"], judged["bind"][:2]), (
+            "bind", ["modprobe vfio-pci", f"echo vfio-pci > {PCI}/0000:00:1f.0/driver_override"]))
+        self.assertWords(text, "it is a part of the host itself (ISA bridge)")
+
+    def test_bridge_by_class_only(self):
+        """Some endpoints have the class of a bridge: an NVSwitch."""
+        self.host.device("0000:00:1f.0", "068000", "10de:1af1", "vfio-pci", group=20, header=0)
+        self.host.device("0000:00:1f.1", "068000", "10de:1af1", "nvidia", group=21)
+        judged, text = self.judge("0000:00:1f.0")
+        self.assertEqual((judged["verdict"], judged["addresses"]), ("ready", ["0000:00:1f.0"]))
+        self.assertEqual(judged["qemu"][-1], "vfio-pci,host=0000:00:1f.0,bus=port1")
+        self.assertEqual(self.judge("0000:00:1f.1")[0]["bind"][1],
+                         f"echo vfio-pci > {PCI}/0000:00:1f.1/driver_override")
+        self.assertWords(self.report(self.host)[1], "only bridges in groups 0, 10 ",
+                         "group 20 viable, ready for a guest", "0000:00:1f.0 vfio-pci bridge")
+        self.host.device("0000:00:1f.2", "068000", "1:1", "pcieport", group=22, header=1)
+        self.refused("0000:00:1f.2", "it is a bridge to other PCI devices")
+
+    def test_bridge_with_driver(self):
+        """Of those for PCI bridges, only pcieport may stay (Linux 5.19 and newer)."""
+        self.host.device("0000:00:1e.0", "060400", "1b36:000e", "shpchp", group=20, header=1)
+        self.host.device("0000:00:1f.3", "020000", "8086:10d3", "vfio-pci", group=20, header=0)
+        judged, text = self.judge("0000:00:1f.3")
+        self.assertEqual((judged["verdict"], judged["bind"][:2]), (
+            "bind", ["modprobe pci-stub", f"echo pci-stub > {PCI}/0000:00:1e.0/driver_override"]))
+        self.assertWords(text, "0000:00:1e.0 (PCI bridge, shpchp) is in the same IOMMU group")
+        self.host.bind("0000:00:1e.0", "pci-stub")
+        judged, _ = self.judge("0000:00:1f.3")
+        self.assertEqual(judged["verdict"], "ready")
+        self.assertIn(f"echo > {PCI}/0000:00:1e.0/driver_override", judged["give_back"])
+        self.host.bind("0000:00:1e.0", "pcieport")
+        judged, _ = self.judge("0000:00:1f.3")
+        self.assertEqual((judged["verdict"], judged["addresses"]), ("ready", ["0000:00:1f.3"]))
+        self.assertNotIn("0000:00:1e.0", " ".join(judged["give_back"] + judged["boot"]))
+
+    def test_other_bus(self):
+        """What is in the group but not PCI's only has to lose its driver."""
+        folder = "/sys/devices/platform/ARMH0061:00"
+        self.host.link(f"{folder}/driver", "/sys/bus/amba/drivers/pl061_gpio")
+        self.host.link("/sys/kernel/iommu_groups/12/devices/ARMH0061:00", folder)
+        judged, text = self.judge("0000:02:00.2")
+        unbind = ("echo ARMH0061:00 > "
+                  "/sys/kernel/iommu_groups/12/devices/ARMH0061:00/driver/unbind")
+        self.assertEqual((judged["verdict"], judged["bind"]), ("bind", [unbind]))
+        self.assertEqual(judged["boot"][-1], unbind)
+        self.assertNotIn("ARMH0061:00", " ".join(judged["give_back"]))
+        self.assertWords(text, "ARMH0061:00 (pl061_gpio) is in the same IOMMU group", "not PCI's")
+
+    def test_stub(self):
+        """pci-stub keeps a device from the host, but does not give it to anybody."""
+        self.host.bind("0000:01:00.0", "pci-stub")
+        judged, _ = self.judge("0000:01:00.0")
+        self.assertEqual(judged["verdict"], "bind")
+        self.assertIn(f"echo 0000:01:00.0 > {PCI}/0000:01:00.0/driver/unbind", judged["bind"])
+        self.host.bind("0000:03:00.1", "pci-stub")
+        self.assertEqual(self.judge("0000:03:00.0")[0]["verdict"], "ready")
+
+    def test_group_of_card_and_functions(self):
+        """Without ACS, functions are in the group of their card, and end with its driver."""
+        group = "/sys/kernel/iommu_groups/11"
+        for number in (2, 3):
+            address = f"0000:02:00.{number}"
+            folder = f"/sys/devices/pci0000:00/{address}"
+            (self.host.root / folder.lstrip("/") / "iommu_group").unlink()
+            self.host.link(f"{folder}/iommu_group", group)
+            self.host.link(f"{group}/devices/{address}", folder)
+            shutil.rmtree(self.host.root / f"sys/kernel/iommu_groups/{10 + number}")
+        self.host.bind("0000:02:00.3", "mlx5_core")
+        (self.host.root / "proc/77/fd/2").unlink()
+        self.refused("0000:02:00.2", "its physical function 0000:02:00.0 is in the same IOMMU "
+                     "group, with the driver mlx5_core, without which it has no virtual functions")
+        self.assertNotIn("given away instead", self.judge("0000:02:00.2")[1])
+        judged, text = self.judge("0000:02:00.0")
+        self.assertEqual(judged["verdict"], "bind")
+        self.assertNotIn("given away instead", text)
+        self.assertEqual(judged["bind"][1], f"echo 0 > {PCI}/0000:02:00.0/sriov_numvfs")
+        for commands in (judged["bind"], judged["give_back"], judged["boot"]):
+            self.assertNotIn("0000:02:00.3", " ".join(commands))
+
+    def test_give_back_function(self):
+        """A function gets no driver as long as its card says so, which the recipe had made it."""
+        judged, _ = self.judge("0000:02:00.2")
+        self.assertIn(f"echo 0 > {PCI}/0000:02:00.0/sriov_drivers_autoprobe", judged["boot"])
+        self.assertEqual(judged["give_back"], [
+            f"echo 1 > {PCI}/0000:02:00.0/sriov_drivers_autoprobe",
+            f"echo > {PCI}/0000:02:00.2/driver_override",
+            f"echo 0000:02:00.2 > {PCI}/0000:02:00.2/driver/unbind",
+            "echo 0000:02:00.2 > /sys/bus/pci/drivers_probe"])
+        for address in ("0000:01:00.0", "0000:02:00.0"):
+            self.assertNotIn("autoprobe", " ".join(self.judge(address)[0]["give_back"]))
+
+    def unknown(self, address, status, what, *words):
+        """The verdict as far as can be seen, and what could not be."""
+        judged, text = self.judge(address)
+        self.assertEqual(judged["verdict"], status)
+        self.assertIn(what, [item["what"] for item in judged["unseen"]])
+        self.assertWords(text, ", as far as can be seen.", f"Not seen {what}:", *words)
+
+    def test_unseen_processes(self):
+        """A device that is on VFIO may be in use by a process that only root sees."""
+        judged, text = self.judge("0000:02:00.2")
+        self.assertEqual((judged["reasons"], judged["unseen"]), ([], []))
+        self.assertNotIn("Not seen", text)
+        iterdir = Path.iterdir
+
+        def deny(path):
+            if path.name == "fd":
+                raise PermissionError(errno.EACCES, "Permission denied")
+            return iterdir(path)
+
+        with mock.patch.object(Path, "iterdir", deny):
+            self.unknown("0000:02:00.2", "ready", "/proc/*/fd",
+                         "whether a process has it is not known (/proc/*/fd: Permission denied; "
+                         "root may read it)")
+            # A function of this one is on VFIO.
+            self.unknown("0000:02:00.0", "bind", "/proc/*/fd",
+                         "whether a process has a virtual function of 0000:02:00.0 is not known")
+            # No process can have what is not on VFIO.
+            judged, text = self.judge("0000:01:00.0")
+            self.assertEqual((judged["reasons"], judged["unseen"]), ([], []))
+            found, text = self.report(self.host)
+            groups = {group["group"]: group["used_by"] for group in found["iommu"]["groups"]}
+            self.assertEqual((groups[12], groups[9]), (None, []))
+            self.assertWords(text, "group 12 viable, ready for a guest, if no process has it")
+        # Nor are all seen without the first, as with hidepid= or in a copy of some.
+        shutil.rmtree(self.host.root / "proc/1")
+        self.unknown("0000:02:00.2", "ready", "processes", "not all are in /proc")
+        self.refused("0000:02:00.3", "process 77 (qemu-system-aar) has it")
+
+    def test_unseen_outside(self):
+        namespace = self.host.root / "proc/self/ns/pid"
+        namespace.parent.mkdir()
+        namespace.symlink_to("pid:[4026531836]")
+        self.assertEqual(self.judge("0000:02:00.2")[0]["unseen"], [])
+        namespace.unlink()
+        namespace.symlink_to("pid:[4026532001]")
+        self.unknown("0000:02:00.2", "ready", "processes", "as in a container")
+
+    def test_unseen_interrupts(self):
+        self.host.file("/proc/interrupts", " 24:  1  XT-PIC  x\n")
+        self.unknown("0000:02:00.2", "ready", "isolation of interrupts",
+                     "whether the interrupts (MSI) of devices are isolated, without which VFIO "
+                     "refuses them, is not known (isolation of interrupts: /proc/interrupts does")
+        self.host.file("/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts", "Y")
+        self.assertEqual(self.judge("0000:02:00.2")[0]["unseen"], [])
+
+    def test_unseen_mounts(self):
+        (self.host.root / "proc/self/mountinfo").unlink()
+        self.unknown("0000:01:00.0", "bind", "/proc/self/mountinfo",
+                     "whether the host uses the disk nvme0n1 of 0000:01:00.0 is not known")
+        self.assertEqual(self.judge("0000:02:00.2")[0]["unseen"], [])
+
+    def test_unseen_regions(self):
+        """Whatever else of the group cannot be read is named."""
+        self.host.file("/sys/kernel/iommu_groups/12/reserved_regions", "")
+        read = Path.read_bytes
+
+        def deny(path):
+            if path.parts[-2:] == ("12", "reserved_regions"):
+                raise PermissionError(errno.EACCES, "Permission denied")
+            return read(path)
+
+        with mock.patch.object(Path, "read_bytes", deny):
+            self.unknown("0000:02:00.2", "ready", "/sys/kernel/iommu_groups/12/reserved_regions",
+                         "whether the firmware wants memory to stay mapped for a device of its "
+                         "IOMMU group is not known")
+            self.assertEqual(self.judge("0000:01:00.0")[0]["unseen"], [])
 
     def test_physical_function(self):
         self.refused("0000:02:00.0",
@@ -513,7 +821,7 @@ class Verdict(HostCase):
     def test_refused(self):
         group = "/sys/kernel/iommu_groups/9"
         self.refused("0000:02:00.3", "process 77 (qemu-system-aar) has it")
-        self.refused("0000:00:01.0", "it is a bridge")
+        self.refused("0000:00:01.0", "it is a bridge to other PCI devices")
         self.host.file(f"{group}/reserved_regions", "0x8000000 0x80fffff direct-relaxable")
         self.assertEqual(self.judge("0000:01:00.0")[0]["verdict"], "bind")
         self.host.file(f"{group}/reserved_regions", "0x8000000 0x80fffff direct\n0x0 0x1 msi")
@@ -527,6 +835,8 @@ class Verdict(HostCase):
         judged, text = self.judge("0000:04:00.0")
         self.assertEqual(judged["verdict"], "bind")
         self.assertWords(text, "it has no IOMMU group yet")
+        self.host.file("/proc/interrupts", " 30:  1  0  GICv2m-PCI-MSIX-0000:01:00.0  0 Edge\n")
+        self.refused("0000:04:00.0", "the interrupts (MSI) of devices are not isolated")
         shutil.rmtree(self.host.root / "sys/class/iommu")
         self.refused("0000:04:00.0", "no IOMMU serves it: there is none (no SMMU)")
 
@@ -623,23 +933,65 @@ class OldPython(unittest.TestCase):
                 self.assertFalse({"dataclasses", "graphlib", "tomllib", "qemu"}
                                  & {name.partition(".")[0] for name in names}, path)
 
+    def version(self, program):
+        """(major, minor) of a Python, or None for what does not run, as a shim of pyenv may."""
+        try:
+            done = subprocess.run([program, "-c", "import sys; print(*sys.version_info[:2])"],
+                                  check=False, text=True, stdin=subprocess.DEVNULL, timeout=30,
+                                  stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        words = done.stdout.split()
+        if done.returncode or len(words) != 2 or not all(map(str.isdigit, words)):
+            return None
+        return tuple(map(int, words))
+
+    def older(self, folders, newest):
+        """The Pythons in FOLDERS from 3.6 on that are older than NEWEST, one of each, by age."""
+        found = []
+        for minor in range(6, newest[1]):
+            programs = [f"{folder}/python3.{minor}" for folder in folders]
+            found += [program for program in programs if os.path.exists(program)
+                      and self.version(program) == (3, minor)][:1]
+        return found
+
     def test_run(self):
-        """The oldest one of this machine gives the same output."""
-        python = next(python for python in (*map(shutil.which, ("python3.6", "python3.7",
-                                                                "python3.8", "python3.9")),
-                                            tools.PYTHON)
-                      if python and not subprocess.run([python, "-V"], check=False,
-                                                       capture_output=True).returncode)
+        """All older ones of this machine give the same output."""
+        root = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+        folders = os.environ["PATH"].split(":") + sorted(map(str, root.glob("versions/3.*/bin")))
+        programs = self.older(folders, self.version(tools.PYTHON))
+        if not programs:
+            self.skipTest(f"there is no Python here that is older than {tools.PYTHON}, neither in "
+                          f"PATH nor in {root}/versions")
         with tempfile.TemporaryDirectory() as folder:
             host = arm_server(folder)
-            outputs = [subprocess.run([program, COMMAND, *arguments, "--root", host.root],
-                                      check=False, capture_output=True,
-                                      env={**os.environ, "PYTHONIOENCODING": "utf-8"})
-                       for arguments in ((), ("--json",), ("--device", "01:00.0"))
-                       for program in (python, tools.PYTHON)]
-        for old, new in zip(outputs[::2], outputs[1::2]):
-            self.assertEqual((old.returncode, old.stderr), (new.returncode, b""))
-            self.assertEqual(old.stdout, new.stdout)
+            for arguments in ((), ("--json",), ("--device", "01:00.0"), ("--device", "03:00.0")):
+                new, *others = [subprocess.run(
+                    [program, COMMAND, *arguments, "--root", host.root], check=False,
+                    capture_output=True, env={**os.environ, "PYTHONIOENCODING": "utf-8"})
+                    for program in (tools.PYTHON, *programs)]
+                self.assertEqual(new.stderr, b"")
+                for program, old in zip(programs, others):
+                    with self.subTest(python=program, arguments=arguments):
+                        self.assertEqual((old.returncode, old.stderr), (new.returncode, b""))
+                        self.assertEqual(old.stdout, new.stdout)
+
+    def test_older(self):
+        """What only has the name of an older Python is none."""
+        with tempfile.TemporaryDirectory() as folder:
+            for number, (name, script) in enumerate((
+                    ("python3.6", "exit 127"), ("python3.7", "echo 3 11"),
+                    ("python3.6", "echo 3 6"), ("python3.6", "echo 3 6"),
+                    ("python3.8", "echo Python 3.8.2"), ("python3.9", "echo 3 9"),
+                    ("python3.11", "echo 3 11"))):
+                program = Path(folder) / str(number) / name
+                program.parent.mkdir()
+                program.write_text(f"#!/bin/sh\n{script}\n")
+                program.chmod(0o755)
+            folders = [f"{folder}/{number}" for number in range(7)]
+            self.assertEqual(self.older(folders, (3, 11)),
+                             [f"{folder}/2/python3.6", f"{folder}/5/python3.9"])
+            self.assertEqual(self.older(folders, (3, 6)), [])
 
 
 class Kvm(unittest.TestCase):

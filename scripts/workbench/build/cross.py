@@ -11,7 +11,7 @@ import subprocess
 from pathlib import Path
 
 from ..series import tree
-from ..system import aptroot, atomic, host, paths, tools
+from ..system import aptroot, atomic, debfiles, host, paths, tools
 from ..ui.report import WorkbenchError, step
 from . import emulators
 
@@ -87,7 +87,7 @@ def toolchain():
         with atomic.new_folder(paths.CROSS) as new:
             for number, deb in enumerate(debs):
                 folder = TOOLS if number < len(packages) else SYSROOT
-                aptroot.unpack(deb, new / folder.name)
+                debfiles.unpack(deb, new / folder.name)
             relative_links(new / SYSROOT.name)
             (new / stamp.name).write_text(wanted, encoding="utf-8")
     _write_wrappers()

@@ -8,13 +8,11 @@ cannot be had.
 
 import os
 import re
-import subprocess
-import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..system import aptroot, atomic, paths
-from ..ui.report import WorkbenchError, step
+from ..system import aptroot, atomic, debfiles, paths
+from ..ui.report import step
 from . import initramfs
 
 DEFAULT_KERNEL = "6.12"
@@ -64,77 +62,11 @@ def firmware_names():
     return tuple(_FIRMWARE_SUITES)
 
 
-def _write_sparse(source, target):
-    # A flash image is 64 MiB, of which a few are used.
-    with open(target, "wb") as out:
-        while data := source.read(1 << 16):
-            if data.count(0) == len(data):
-                out.seek(len(data), os.SEEK_CUR)
-            else:
-                out.write(data)
-        out.truncate()
-
-
-def extract(deb, wanted, folder):
-    """Write regular files of the package DEB into FOLDER.
-
-    WANTED maps the name in FOLDER to a regular expression for the whole path in the package. Stops
-    reading when it has all: unpacking a kernel package whole would cost 500 MB. Raises
-    WorkbenchError when the package is broken or lacks one.
-    """
-    missing = dict(wanted)
-    with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(deb)], stdout=subprocess.PIPE,
-                          stderr=subprocess.DEVNULL) as unpacker:
-        try:
-            with tarfile.open(fileobj=unpacker.stdout, mode="r|") as archive:
-                for member in archive:
-                    for name, pattern in list(missing.items()):
-                        if member.isfile() and re.fullmatch(pattern, member.name.lstrip("./")):
-                            with archive.extractfile(member) as source:
-                                _write_sparse(source, folder / name)
-                            (folder / name).chmod(member.mode & 0o777)
-                            del missing[name]
-                    if not missing:
-                        break
-        except tarfile.TarError as error:
-            raise WorkbenchError(f"The package {deb} cannot be unpacked ({error}). Delete it and "
-                                 "run again.") from None
-        finally:
-            unpacker.kill()
-    if missing:
-        raise WorkbenchError(f"The package {deb} holds no file like {', '.join(missing.values())}: "
-                             "its layout must have changed, or it is broken.")
-
-
-def _package(folder, choice, arch, wanted, what):
-    """Have FOLDER with the files WANTED of the newest package that CHOICE (regex, suites) finds."""
-    if all((folder / name).exists() for name in wanted):
-        return folder
-    regex, suites = choice
-    step(f"Fetching {what} for guests into {folder.relative_to(paths.TOP)}")
-    name, suite = _newest(regex, arch, suites)
-    deb, = aptroot.fetch([aptroot.Package(name, arch, (suite,))])
-    with atomic.new_folder(folder) as new:
-        extract(deb, wanted, new)
-        (new / "package").write_text(deb.name + "\n")
-    return folder
-
-
-def _newest(regex, arch, suites):
-    reasons = []
-    for suite in suites:
-        try:
-            return aptroot.newest(regex, arch, (suite,)), suite
-        except WorkbenchError as error:
-            reasons.append(str(error))
-    raise WorkbenchError("\n".join(reasons))
-
-
 def kernel(name=DEFAULT_KERNEL):
     """Return the path of an arm64 kernel of Debian: "6.1", "6.12" or "7" (the newest 7.x)."""
-    folder = _package(paths.GUEST / f"kernel-{name}", _KERNELS[name], "arm64",
-                      {"vmlinuz": r"(boot/vmlinuz-.*|usr/lib/modules/[^/]*/vmlinuz)"},
-                      f"the Linux {name} kernel")
+    folder = debfiles.have(paths.GUEST / f"kernel-{name}", _KERNELS[name], "arm64",
+                           {"vmlinuz": r"(boot/vmlinuz-.*|usr/lib/modules/[^/]*/vmlinuz)"},
+                           f"the Linux {name} kernel")
     return folder / "vmlinuz"
 
 
@@ -147,18 +79,18 @@ def kernel_package(name=DEFAULT_KERNEL):
 
 def kernel_x86():
     """Return the path of an amd64 kernel, for comparisons with q35."""
-    folder = _package(paths.GUEST / "kernel-x86", _KERNEL_X86, "amd64",
-                      {"vmlinuz": r"boot/vmlinuz-.*"}, "an x86 kernel")
+    folder = debfiles.have(paths.GUEST / "kernel-x86", _KERNEL_X86, "amd64",
+                           {"vmlinuz": r"boot/vmlinuz-.*"}, "an x86 kernel")
     return folder / "vmlinuz"
 
 
 def bios_x86():
     """Return the folders, for -L, with the firmware files that q35 needs to boot a kernel."""
-    return [_package(paths.GUEST / "firmware-x86", (r"seabios", ("trixie",)), "all",
-                     {"bios-256k.bin": r"usr/share/seabios/bios-256k\.bin"}, "SeaBIOS"),
-            _package(paths.GUEST / "optionrom-x86", (r"qemu-system-data", ("trixie",)), "all",
-                     {name: rf"usr/share/(qemu|seabios)/{re.escape(name)}"
-                      for name in ("linuxboot_dma.bin", "kvmvapic.bin")}, "x86 option ROMs")]
+    return [debfiles.have(paths.GUEST / "firmware-x86", (r"seabios", ("trixie",)), "all",
+                          {"bios-256k.bin": r"usr/share/seabios/bios-256k\.bin"}, "SeaBIOS"),
+            debfiles.have(paths.GUEST / "optionrom-x86", (r"qemu-system-data", ("trixie",)), "all",
+                          {name: rf"usr/share/(qemu|seabios)/{re.escape(name)}"
+                           for name in ("linuxboot_dma.bin", "kvmvapic.bin")}, "x86 option ROMs")]
 
 
 def firmware(version=DEFAULT_FIRMWARE):
@@ -169,9 +101,9 @@ def firmware(version=DEFAULT_FIRMWARE):
         "AAVMF_CODE.fd": r"usr/share/AAVMF/AAVMF_CODE(\.no-secboot)?\.fd",
         "AAVMF_VARS.fd": r"usr/share/AAVMF/AAVMF_VARS\.fd",
     }
-    folder = _package(paths.GUEST / f"firmware-{version}",
-                      ("qemu-efi-aarch64", _FIRMWARE_SUITES[version]), "all", files,
-                      f"UEFI firmware {version}")
+    folder = debfiles.have(paths.GUEST / f"firmware-{version}",
+                           ("qemu-efi-aarch64", _FIRMWARE_SUITES[version]), "all", files,
+                           f"UEFI firmware {version}")
     return Firmware(*(folder / name for name in files))
 
 
@@ -179,15 +111,16 @@ def firmware_loongarch():
     """Return the two flash images, code and variables, of UEFI firmware for LoongArch."""
     files = {"QEMU_EFI.fd": r"usr/share/qemu-efi-loongarch64/QEMU_EFI\.fd",
              "QEMU_VARS.fd": r"usr/share/qemu-efi-loongarch64/QEMU_VARS\.fd"}
-    folder = _package(paths.GUEST / "firmware-loongarch",
-                      ("qemu-efi-loongarch64", _FIRMWARE_SUITES[DEFAULT_FIRMWARE]), "all", files,
-                      "UEFI firmware for LoongArch")
+    folder = debfiles.have(paths.GUEST / "firmware-loongarch",
+                           ("qemu-efi-loongarch64", _FIRMWARE_SUITES[DEFAULT_FIRMWARE]), "all",
+                           files,
+                           "UEFI firmware for LoongArch")
     return tuple(folder / name for name in files)
 
 
 def _busybox(arch):
-    folder = _package(paths.GUEST / f"busybox-{arch}", ("busybox-static", ("trixie",)), arch,
-                      {"busybox": r"(usr/)?bin/busybox"}, f"busybox for {arch}")
+    folder = debfiles.have(paths.GUEST / f"busybox-{arch}", ("busybox-static", ("trixie",)), arch,
+                           {"busybox": r"(usr/)?bin/busybox"}, f"busybox for {arch}")
     return folder / "busybox"
 
 
@@ -214,7 +147,7 @@ def initrd_kexec(kernel_name=DEFAULT_KERNEL):
         debs = aptroot.fetch([aptroot.Package(package, "arm64", suites) for package in packages])
         with atomic.new_folder(folder) as new:
             for deb, wanted in zip(debs, packages.values()):
-                extract(deb, wanted, new)
+                debfiles.extract(deb, wanted, new)
             (new / "package").write_text("".join(f"{deb.name}\n" for deb in debs))
     files = {f"lib/{path.name}": path for path in folder.iterdir() if path.name.startswith("l")}
     base = initrd()

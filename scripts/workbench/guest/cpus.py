@@ -101,9 +101,13 @@ class Cpus:
         driver = arguments.pop("driver")
         return ",".join([driver, *(f"{key}={value}" for key, value in arguments.items())])
 
-    def add(self, number, ident=None):
-        """device_add only: what the guest makes of it is not waited for. Raises Refused."""
-        return self.guest.qmp("device_add", self.arguments(number, ident))
+    def add(self, number, ident=None, properties=None):
+        """device_add only: what the guest makes of it is not waited for. Raises Refused.
+
+        PROPERTIES is a dictionary of further ones.
+        """
+        return self.guest.qmp("device_add",
+                              {**self.arguments(number, ident), **(properties or {})})
 
     def handle(self, number):
         """What device_del takes for the CPU in slot NUMBER: its id, else its QOM path."""

@@ -6,7 +6,7 @@ import re
 import shutil
 from dataclasses import replace
 
-from ..system import aptroot, atomic, paths
+from ..system import aptroot, atomic, debfiles, paths
 from ..ui.report import WorkbenchError, step
 from . import assets, initramfs
 
@@ -72,8 +72,8 @@ def _folder(kernel):
         wanted = f"{package} {' '.join(names)}\n"
         deb = _fetch(package)
     with atomic.new_folder(folder) as new:
-        assets.extract(deb, {f"{name}.ko": rf".*/{re.escape(name)}\.ko(\.xz)?" for name in names},
-                       new)
+        debfiles.extract(deb, {f"{name}.ko": rf".*/{re.escape(name)}\.ko(\.xz)?"
+                               for name in names}, new)
         _prepare(new, deb)
         (new / stamp.name).write_text(wanted, encoding="utf-8")
     return folder

@@ -33,7 +33,7 @@ iommu.groups                [{group, viable, blockers, direct, noiommu, used_by,
                             blockers are the addresses of those devices because of which VFIO
                             cannot have the group; direct tells that the firmware needs one of
                             them, noiommu that there is no IOMMU, used_by is [{pid, name}] of the
-                            processes that have it
+                            processes that have it; null if none is seen, but not all are
 iommu.ungrouped             [device] of PCI's that are in no group
 sriov                       [{device, vfs, vfs_possible, functions}]; a function is {address,
                             driver, group}
@@ -49,12 +49,13 @@ vfio.nodes                  [{path, usable}] of /dev/iommu and those in /dev/vfi
 vhost_net                   {path, usable} of /dev/vhost-net
 unseen                      [{what, why}]: what could not be seen
 
-A device is {address, class, class_name, vendor, device, name, driver, host_driver, vfio, blocks,
-numa_node, link, interfaces, disks}: the first four digits of the class, identifiers of four digits,
-names as far as known; host_driver is the one that the host has for it; vfio tells that its driver
-gives it to VFIO, blocks that it keeps its group from VFIO; link is {speed, width, max_speed,
-max_width}; interfaces [{name, used}]; disks [{name, used}], where used is a list of texts. Other
-devices than PCI's have an address, a driver, nulls and empty lists.
+A device is {address, class, class_name, vendor, device, name, driver, host_driver, bridge, vfio,
+blocks, numa_node, link, interfaces, disks}: the first four digits of the class, identifiers of four
+digits, names as far as known; host_driver is the one that the host has for it; bridge tells that it
+has the header of a bridge (to PCI or CardBus), which VFIO never takes, vfio that its driver gives
+it to VFIO, blocks that it keeps its group from VFIO; link is {speed, width, max_speed, max_width};
+interfaces [{name, used}]; disks [{name, used}], where used is a list of texts. Other devices than
+PCI's have an address, a driver, bridge, vfio and blocks, nulls and empty lists.
 """
 
 import platform

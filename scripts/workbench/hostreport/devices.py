@@ -27,9 +27,13 @@ _CLASSES = {
     0x0c05: "SMBus", 0x1000: "network encryption", 0x1080: "encryption controller",
     0x1200: "processing accelerator", 0x1300: "instrumentation",
 }
-_BRIDGE = 0x06
 _PCI_ADDRESS = r"[0-9a-f]{4,}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]"
-_PCI_BRIDGE = 0x0604
+# Where configuration space has the type of its header; all users may read as far as that.
+_HEADER_TYPE, _HEADER_SIZE = 0x0e, 0x40
+_HEADERS = {0: False, 1: True, 2: True}     # an endpoint, a bridge to PCI, one to CardBus
+# The classes of those with the header of a bridge: to PCI, to CardBus, and semi-transparent
+_BRIDGES = (0x0604, 0x0607, 0x0609)
+_HOST_BRIDGES = ("0600", "0601", "0602", "0603")        # to CPUs, ISA, EISA, MCA
 
 
 class PciNames:
@@ -68,7 +72,7 @@ class Facts:
         self.drivers = use.Drivers(tree, release)
         self.interfaces = use.interfaces(tree)
         self.disks = use.disks(tree)
-        self.processes = use.processes(tree)
+        self.processes, self.all_processes = use.processes(tree)
 
 
 def describe(tree, folder, facts):
@@ -79,6 +83,7 @@ def describe(tree, folder, facts):
     vendor, device = (_digits(tree.text(f"{folder}/{name}")) for name in ("vendor", "device"))
     driver = tree.link(f"{folder}/driver")
     vfio = _is_vfio(tree, folder, driver)
+    bridge = _is_bridge(tree, folder, number)
     node = tree.number(f"{folder}/numa_node")
     return {
         "address": address,
@@ -90,8 +95,9 @@ def describe(tree, folder, facts):
         "driver": driver,
         "host_driver": driver if driver and not vfio and driver != "pci-stub"
         else facts.drivers.name(folder),
+        "bridge": bridge,
         "vfio": vfio,
-        "blocks": _blocks(tree, folder, driver, number),
+        "blocks": bool(driver) and not vfio and _blocks(driver, bridge),
         # -1 is a device of no node.
         "numa_node": None if node == -1 else node,
         "link": _link(tree, folder),
@@ -116,9 +122,29 @@ def _digits(text):
     return text.replace("0x", "", 1) if text else None
 
 
-def is_bridge(device):
-    """Whether a described device is a bridge, which nobody gives to a guest."""
-    return device["class"] is not None and int(device["class"], 16) >> 8 == _BRIDGE
+def is_pci(device):
+    """Whether a described device is PCI's."""
+    return bool(re.fullmatch(_PCI_ADDRESS, device["address"]))
+
+
+def is_host_bridge(device):
+    """Whether a described device is a part of the host itself: a bridge to its CPUs, or to ISA.
+
+    To VFIO, such a device is one like others, as its header is; see _is_bridge().
+    """
+    return device["bridge"] is False and device["class"] in _HOST_BRIDGES
+
+
+def _is_bridge(tree, folder, code):
+    """Whether a device has the header of a bridge, which VFIO never takes; None for unknown."""
+    if not re.search(_PCI_ADDRESS + "$", folder):
+        return False
+    header = tree.head(f"{folder}/config", _HEADER_SIZE) or b""
+    # A device that does not answer reads as ones.
+    known = _HEADERS.get(header[_HEADER_TYPE] & 0x7f) if len(header) > _HEADER_TYPE else None
+    if known is not None or code is None:
+        return known
+    return code >> 8 in _BRIDGES
 
 
 def _is_vfio(tree, folder, driver):
@@ -126,14 +152,13 @@ def _is_vfio(tree, folder, driver):
     return bool(driver) and (tree.exists(f"{folder}/vfio-dev") or "vfio" in driver)
 
 
-def _blocks(tree, folder, driver, code):
-    """Whether the kernel keeps the group because of this device; see hw/vfio/host-device.c."""
-    if not driver or driver == "pci-stub" or _is_vfio(tree, folder, driver):
-        return False
-    if code is None:
-        # A PCI device whose class cannot be read may be a bridge.
-        return not re.search(_PCI_ADDRESS + "$", folder)
-    return code >> 8 != _PCI_BRIDGE
+def _blocks(driver, bridge):
+    """Whether the kernel keeps the group because of a DRIVER of the host."""
+    if bridge is False:
+        return driver != "pci-stub"
+    # It lets bridges keep theirs; since Linux 5.19, not shpchp and yenta_cardbus. One of which
+    # nothing is known may be a bridge.
+    return bridge is True and driver not in ("pcieport", "pci-stub")
 
 
 def iommu(tree, facts):
@@ -170,7 +195,7 @@ def _is_noiommu(tree, group):
 
 
 def _users(tree, group, devices, facts):
-    """[{pid, name}] of the processes that have a device of the group."""
+    """[{pid, name}] of the processes that have a device of the group; None for unknown."""
     nodes = [f"/dev/vfio/{group}", f"/dev/vfio/noiommu-{group}"]
     for device in devices:
         folder = f"{GROUPS}/{group}/devices/{device['address']}/vfio-dev"
@@ -178,6 +203,9 @@ def _users(tree, group, devices, facts):
     users = []
     for node in nodes:
         users += [user for user in facts.processes.get(node, []) if user not in users]
+    # Nobody can have what is not on VFIO.
+    if not users and not facts.all_processes and any(device["vfio"] for device in devices):
+        return None
     return users
 
 

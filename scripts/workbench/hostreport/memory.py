@@ -7,6 +7,7 @@ import re
 from .cpus import NODES
 
 _CAP_IPC_LOCK = 14
+_ALL_UIDS = ["0", "4294967295"]     # those outside, and their number, in the first user namespace
 _TYPE1 = "/sys/module/vfio_iommu_type1"
 
 
@@ -50,9 +51,17 @@ def locked_memory(tree):
         return None
     soft, hard = (None if value == "unlimited" else int(value) // 1024
                   for value in match.groups())
+    return {"soft_kib": soft, "hard_kib": hard, "exempt": _may_lock(tree)}
+
+
+def _may_lock(tree):
+    """Whether no limit counts for this process; see hw/vfio/host-device.c."""
     capabilities = re.search(r"^CapEff:\s*(\w+)", tree.text("/proc/self/status") or "", re.M)
-    exempt = bool(capabilities and int(capabilities.group(1), 16) >> _CAP_IPC_LOCK & 1)
-    return {"soft_kib": soft, "hard_kib": hard, "exempt": exempt}
+    if not capabilities or not int(capabilities.group(1), 16) >> _CAP_IPC_LOCK & 1:
+        return False
+    # In a user namespace, the capability is worth nothing for this.
+    uids = tree.text("/proc/self/uid_map")
+    return uids is None or uids.split()[1:3] == _ALL_UIDS
 
 
 def vfio(tree):

@@ -4,7 +4,7 @@
 import textwrap
 
 from .cpus import ARM64
-from .devices import is_bridge
+from .devices import is_host_bridge
 
 WIDTH = 98
 _LABEL = 20
@@ -26,16 +26,24 @@ def render(found):
 
 def render_verdict(judged):
     """Return what verdict.judge() says as text; commands may be longer than the lines."""
-    verdict = {"ready": "can be given to a guest now", "bind": "can be given to a guest once it is "
-               "bound to vfio-pci", "no": "cannot be given to a guest"}[judged["verdict"]]
     device = judged["device"]
-    lines = [f"{device['address']} {verdict}."]
+    shared = any(address != device["address"] and f" {address} " in line
+                 for address in judged["addresses"] for line in judged["bind"])
+    verdict = {"ready": "can be given to a guest now",
+               "bind": "can be given to a guest once " + (
+                   "the host has let go of all of its IOMMU group" if shared else
+                   "it is bound to vfio-pci"),
+               "no": "cannot be given to a guest"}[judged["verdict"]]
+    if judged["unseen"]:
+        verdict += ", as far as can be seen"
+    lines = textwrap.wrap(f"{device['address']} {verdict}.", WIDTH, break_on_hyphens=False)
     for reason in judged["reasons"]:
         lines += textwrap.wrap(reason, WIDTH, initial_indent="- ", subsequent_indent="  ",
                                break_on_hyphens=False)
     lines += ["", _device(device).strip(), *(line.rstrip() for line in _details(device))]
     if judged["group"] is not None:
-        lines.append(f"    IOMMU group {judged['group']}: {', '.join(judged['addresses'])}")
+        lines.append(f"    IOMMU group {judged['group']}"
+                     + (": " + ", ".join(judged["addresses"]) if judged["addresses"] else ""))
     parts = [
         ("Take it from the host, as root", judged["bind"]),
         ("Give it to a guest, with QEMU", [" ".join(judged["qemu"])] if judged["qemu"] else []),
@@ -47,6 +55,8 @@ def render_verdict(judged):
     for title, commands in parts:
         if commands:
             lines += ["", title, *(f"  {command}" for command in commands)]
+    if judged["unseen"]:
+        lines += ["", "Not seen", *(f"  {line}" for line in _unseen(judged))]
     return "\n".join(lines)
 
 
@@ -161,7 +171,7 @@ def _device(device):
     """A device in a line: address, driver, class, identifiers, name."""
     kind = device["class_name"] or (f"class {device['class']}" if device["class"] else "")
     numbers = f"{device['vendor']}:{device['device']}" if device["vendor"] else ""
-    words = (f"  {device['address']:<14}{device['driver'] or '-':<13}{kind:<20} {numbers:<9} "
+    words = (f"  {device['address']:<14}{device['driver'] or '-':<12} {kind:<20} {numbers:<9} "
              f"{device['name'] or ''}")
     return words.rstrip()
 
@@ -188,6 +198,11 @@ def _details(device):
                                  subsequent_indent="    ", break_on_hyphens=False)
 
 
+def _is_useless(device):
+    """Whether a device is a bridge that nobody gives to a guest."""
+    return device["bridge"] or is_host_bridge(device) and not device["vfio"]
+
+
 def _iommu(found):
     iommu = found["iommu"]
     kinds = [unit["kind"] or unit["name"] for unit in iommu["units"]]
@@ -204,7 +219,7 @@ def _iommu(found):
         "which VFIO was told to allow" if unsafe else
         "so VFIO refuses all devices: turn on interrupt remapping (on Arm, that takes a GIC with "
         "ITS)")}[iommu["msi_isolated"]]
-    useful = [group for group in groups if not all(map(is_bridge, group["devices"]))]
+    useful = [group for group in groups if not all(map(_is_useless, group["devices"]))]
     if len(useful) < len(groups):
         yield "only bridges in", "groups " + ", ".join(
             str(group["group"]) for group in groups if group not in useful)
@@ -213,7 +228,7 @@ def _iommu(found):
         for device in group["devices"]:
             yield _device(device)
             yield from _details(device)
-    ungrouped = [device for device in iommu["ungrouped"] if not is_bridge(device)]
+    ungrouped = [device for device in iommu["ungrouped"] if not _is_useless(device)]
     if ungrouped:
         yield "no group", ("no IOMMU serves these, or they get a group with their first driver, "
                            "as on Arm with older kernels")
@@ -221,8 +236,9 @@ def _iommu(found):
         yield _device(device)
         yield from _details(device)
     devices = ungrouped + [device for group in useful for device in group["devices"]]
-    if any(not device["vfio"] and not is_bridge(device) for device in devices):
-        yield "To pass on a device, bind all of its group to vfio-pci. The host loses them:"
+    if any(not device["vfio"] and not _is_useless(device) for device in devices):
+        yield ("To pass on a device, bind all of its group but PCI bridges to vfio-pci. The host "
+               "loses them:")
         yield "  modprobe vfio-pci"
         yield "  echo vfio-pci > /sys/bus/pci/devices/ADDRESS/driver_override"
         yield "  echo ADDRESS > /sys/bus/pci/devices/ADDRESS/driver/unbind"
@@ -243,7 +259,10 @@ def _group(group):
                                         for user in group["used_by"])
     if not blockers:
         ready = sum(device["vfio"] for device in group["devices"])
-        return "viable, " + ("ready for a guest" if ready else "but nothing is on VFIO yet")
+        if not ready:
+            return "viable, but nothing is on VFIO yet"
+        return "viable, ready for a guest" + (
+            ", if no process has it, which is not known" if group["used_by"] is None else "")
     return (f"not viable: {', '.join(blockers)} still use{'s a' if len(blockers) == 1 else ''} "
             f"host driver{'' if len(blockers) == 1 else 's'}")
 
@@ -256,7 +275,7 @@ def _sriov(found):
         yield _device(device)[2:]
         yield f"  {_known(item['vfs'])} of {item['vfs_possible']} VFs in use"
         for function in item["functions"]:
-            yield (f"    {function['address']:<14}{function['driver'] or '-':<13}"
+            yield (f"    {function['address']:<14}{function['driver'] or '-':<12} "
                    + (f"group {function['group']}" if function["group"] is not None else "")
                    ).rstrip()
     if any(not item["vfs"] and item["vfs_possible"] for item in found["sriov"]):

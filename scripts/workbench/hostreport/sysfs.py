@@ -52,6 +52,15 @@ class Tree:
             self._failed(name, error)
             return None
 
+    def head(self, name, size):
+        """The first SIZE bytes of a file, or None. No more is read, which a device may answer."""
+        try:
+            with open(str(self.path(name)), "rb", buffering=0) as file:
+                return file.read(size)
+        except OSError as error:
+            self._failed(name, error)
+            return None
+
     def text(self, name):
         """The text of a file without white space around it, or None."""
         data = self.data(name)

@@ -6,6 +6,9 @@ import re
 
 _ADDRESS = re.compile(r"[0-9a-f]{4,}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
 _IFF_UP = 1
+_FIRST_NAMESPACE = "pid:[4026531836]"       # PROC_PID_INIT_INO of the kernel, which never changes
+_ALL = "processes"
+PROCESSES = (_ALL, "/proc/*/fd", "/proc/*/fd/*")
 
 
 def _owner(path):
@@ -53,7 +56,10 @@ def disks(tree):
 def _mounts(tree):
     """{major:minor or device: where it is mounted}, of swap as well."""
     result = {}
-    for line in (tree.text("/proc/self/mountinfo") or "").splitlines():
+    mountinfo = tree.text("/proc/self/mountinfo")
+    if mountinfo is None:
+        tree.miss("/proc/self/mountinfo", "it is not there")
+    for line in (mountinfo or "").splitlines():
         words = line.split(" ")
         if " - " in line and len(words) > 6:
             source = words[words.index("-") + 2]
@@ -73,16 +79,26 @@ def _uses(tree, mounts, name, folder):
 
 
 def processes(tree):
-    """{node: [{pid, name}]} of the processes that have a node of VFIO open."""
+    """({node: [{pid, name}]}, whether all are seen) of the processes with a node of VFIO open.
+
+    Why not all are seen is in tree.unseen, under one of PROCESSES.
+    """
     result = {}
-    for pid in tree.names("/proc", r"\d+"):
+    pids = tree.names("/proc", r"\d+")
+    namespace = tree.target("/proc/self/ns/pid")
+    if "1" not in pids:
+        tree.miss(_ALL, "not all are in /proc: there is no process 1, as with hidepid=, the option "
+                  "of /proc, or in a copy")
+    elif namespace and namespace != _FIRST_NAMESPACE:
+        tree.miss(_ALL, "those outside of this PID namespace are not in /proc, as in a container")
+    for pid in pids:
         for descriptor in tree.names(f"/proc/{pid}/fd"):
             node = tree.target(f"/proc/{pid}/fd/{descriptor}") or ""
             if node.startswith("/dev/vfio/") and node != "/dev/vfio/vfio":
                 user = {"pid": int(pid), "name": tree.text(f"/proc/{pid}/comm")}
                 if user not in result.setdefault(node, []):
                     result[node].append(user)
-    return result
+    return result, not any(what in tree.unseen for what in PROCESSES)
 
 
 class Drivers:

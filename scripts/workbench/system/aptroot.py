@@ -185,14 +185,6 @@ def download(uri, path, sha256=None, what=None):
     return path
 
 
-def unpack(deb, into):
-    """Unpack the files of a .deb below the folder `into`, which is made if needed."""
-    into = Path(into)
-    into.mkdir(parents=True, exist_ok=True)
-    run(["dpkg-deb", "-x", deb, into], what=f"Unpacking {Path(deb).name}",
-        log=paths.LOGS / "dpkg-deb.log")
-
-
 class _Gone(WorkbenchError):
     """A file that the lists name could not be had."""
 

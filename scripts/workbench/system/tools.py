@@ -11,7 +11,7 @@ import sys
 from dataclasses import dataclass
 
 from ..ui.report import WorkbenchError, step
-from . import aptroot, paths
+from . import aptroot, debfiles, paths
 
 PYTHON = "/usr/bin/python3"     # Debian's own: another one may come first in PATH
 SITE = paths.TOOLS / "usr/lib/python3/dist-packages"
@@ -108,7 +108,7 @@ def ensure():
     step("Unpacking tools into build/tools: " + ", ".join(t.debian for t, _ in lacking))
     debs = aptroot.fetch([aptroot.Package(t.debian, suites=t.suites) for t, _ in lacking])
     for deb in debs:
-        aptroot.unpack(deb, paths.TOOLS)
+        debfiles.unpack(deb, paths.TOOLS)
     lacking = missing()
     if lacking:
         raise WorkbenchError(

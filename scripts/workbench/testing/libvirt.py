@@ -9,7 +9,7 @@ import glob
 import shutil
 import subprocess
 
-from ..system import aptroot, atomic, paths
+from ..system import aptroot, atomic, debfiles, paths
 from ..system.programs import run, tail
 from ..ui.report import WorkbenchError, step
 
@@ -44,6 +44,6 @@ def driver():
                    what=f"Downloading {PACKAGE}"):
                 raise WorkbenchError(f"{PACKAGE} {version} cannot be had:\n{tail(log)}")
             deb, = new.glob("*.deb")
-            aptroot.unpack(deb, new)
+            debfiles.unpack(deb, new)
             deb.unlink()
     return str(next(folder.rglob(NAME)).parent)
