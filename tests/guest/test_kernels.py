@@ -16,6 +16,10 @@ from workbench.guest import assets  # noqa: E402
 # Linux before 6.11 cannot use CPUs that come later, but must not be harmed by them.
 WITHOUT_HOTPLUG = ("6.1",)
 
+# Since these commits Linux shows a free slot as present only once a CPU was added there.
+COMMITS = "18a4e5cf633f and f9a82544c717 (June 2026)"
+WITHOUT_COMMITS = ("6.12",)
+
 
 class Kernels(guestcase.GuestCase):
 
@@ -29,7 +33,8 @@ class Kernels(guestcase.GuestCase):
             firmware = None
         config = self.config(kernel, firmware, smp="4,maxcpus=8", **changes)
         guest, cpus = self.boot(config)
-        self.assertEqual(cpus.view().online, set(range(4)), f"the guest shows {cpus.view()}")
+        view = cpus.view()
+        self.assertEqual(view.online, set(range(4)), f"the guest shows {view}")
         if kernel in WITHOUT_HOTPLUG:
             cpus.add(5)
             self.assertEqual(cpus.view().online, set(range(4)))
@@ -39,6 +44,7 @@ class Kernels(guestcase.GuestCase):
             self.assertEqual(cpus.view().online, set(range(5)), f"the guest shows {cpus.view()}")
             cpus.work(range(5))
             return
+        self.assert_age(guest, kernel, view.present)
         self.assert_cpus(cpus, range(4))
         cpus.plug(5)
         cpus.unplug(2)
@@ -48,6 +54,19 @@ class Kernels(guestcase.GuestCase):
         cpus.plug(2)
         cpus.unplug(5)
         self.assert_cpus(cpus, range(4))
+
+    def assert_age(self, guest, kernel, present):
+        """The KERNEL is one with COMMITS, or one without, as the tests take it for.
+
+        PRESENT are the CPUs that it shows as such after a boot with four CPUs and four free slots.
+        """
+        count, which = (8, "without") if kernel in WITHOUT_COMMITS else (4, "with")
+        release, folder = guest.check("uname -r"), assets.kernel(kernel).parent
+        self.assertEqual(
+            present, set(range(count)),
+            f"CPUs that Linux {release} shows as present. The tests take \"{kernel}\" for a kernel "
+            f"{which} {COMMITS}, since which free slots are not. If this is another one, remove "
+            f"{folder}, and use a mirror that has a kernel {which} them.")
 
     def flash(self, firmware):
         """Options for FIRMWARE in two flash drives, as libvirt starts it."""

@@ -17,6 +17,10 @@ class Calls(pscicases.CallCases, guestcase.GuestCase):
     """The cases of pscicases.py with TCG."""
 
 
+class Debug(pscicases.DebugCases, guestcase.GuestCase):
+    """The cases of pscicases.py with TCG, which keeps such points in lists of QEMU."""
+
+
 class Off(pscicases.OffCases, guestcase.GuestCase):
     """The cases of pscicases.py with TCG."""
 

@@ -27,6 +27,7 @@ class Migration(migrationcases.MigrationCases, HotplugCase):
 
     test_after_removal = long_only(migrationcases.MigrationCases.test_after_removal)
     test_added_then_removed = long_only(migrationcases.MigrationCases.test_added_then_removed)
+    test_added_by_monitor = long_only(migrationcases.MigrationCases.test_added_by_monitor)
     test_pending_insertion = long_only(migrationcases.MigrationCases.test_pending_insertion)
     test_request_during_migration = long_only(
         migrationcases.MigrationCases.test_request_during_migration)
@@ -59,6 +60,7 @@ class Reboot(restartcases.RebootCases, HotplugCase):
 
     test_removed = long_only(restartcases.RebootCases.test_removed)
     test_added_during_boot = long_only(restartcases.RebootCases.test_added_during_boot)
+    test_removed_during_boot = long_only(restartcases.RebootCases.test_removed_during_boot)
 
 
 class DirtyRing(migrationcases.Moving, HotplugCase):

@@ -1,7 +1,10 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 # meson: timeout=300 suite=kvm parallel
-"""What QEMU with KVM refuses says why, and what would be accepted."""
+"""What QEMU with KVM refuses says why, and what would be accepted.
+
+Of messages that are in whole in tests/qtest/arm-cpu-hotplug-test.c, a phrase is enough here.
+"""
 
 import re
 import sys
@@ -21,7 +24,7 @@ VIRTUALIZATION = ("KVM does not support it with nested virtualization; "
                   "use 'virtualization=off'")
 OFF = ("it is off, by the machine property 'cpu-hotplug' or by default for this machine version; "
        "use 'cpu-hotplug=auto', and -smp with maxcpus greater than cpus")
-GICV2 = "it needs a GICv3 or GICv4, not a GICv2; use 'gic-version=3'"
+GICV2 = "it needs a GICv3 or GICv4, not a GICv2;"
 ADDED = {"driver": "host-arm-cpu", "id": "new", "socket-id": 0, "cluster-id": 0, "core-id": 1,
          "thread-id": 0}
 
@@ -49,11 +52,10 @@ class Start(labcase.LabCase):
             self.start(self.config(**{"smp": "1,maxcpus=4", **changes}))
         self.assertIn("QEMU ended with status 1", str(raised.exception))
 
-    def check_without(self, text, **changes):
-        """QEMU with these CHANGES starts, and then refuses a CPU with TEXT."""
+    def check_without(self, pattern, **changes):
+        """QEMU with these CHANGES starts, and then refuses a CPU for a reason like PATTERN."""
         guest, _ = self.start(self.config(**{"smp": "1,maxcpus=4", **changes}), paused=True)
-        self.assert_refused(f"^{re.escape(ADD + text)}$", guest.qmp, "device_add", ADDED)
-        return guest
+        self.assert_refused(f"^{ADD}{pattern}", guest.qmp, "device_add", ADDED)
 
     def test_irqchip_in_qemu(self):
         self.check_refused(ON + NO_IRQCHIP, machine="virt,gic-version=3,cpu-hotplug=on",
@@ -71,14 +73,15 @@ class Start(labcase.LabCase):
                            "'virt-11.1-hotplug' is 512", smp="1,maxcpus=600")
 
     def test_off(self):
-        self.check_without(OFF, machine="virt,gic-version=3,cpu-hotplug=off")
+        self.check_without(f"{OFF}$", machine="virt,gic-version=3,cpu-hotplug=off")
 
     def test_released_version(self):
-        self.check_without(OFF, machine="virt-11.1,gic-version=3")
+        self.check_without("it is off, .*by default for this machine version;",
+                           machine="virt-11.1,gic-version=3")
 
     def test_no_free_slot(self):
         self.check_without("the machine was started with as many CPUs as it may have; use -smp "
-                           "with maxcpus greater than cpus, or 'cpu-hotplug=on'", smp="2")
+                           "with maxcpus greater than cpus, or 'cpu-hotplug=on'$", smp="2")
 
 
 class Request(SharedCase):
@@ -87,16 +90,16 @@ class Request(SharedCase):
     options = {"smp": "1,maxcpus=4"}
     never_runs = True
 
-    def check_request(self, text, number=1, **changes):
-        """device_add for slot NUMBER with CHANGES is refused with TEXT, and changes nothing.
+    def check_request(self, pattern, number=1, **changes):
+        """device_add for slot NUMBER with CHANGES is refused, and changes nothing.
 
-        A value None is left out.
+        The message is like PATTERN. A value None is left out.
         """
         guest, cpus = self.shared()
         before = cpus.slots()
         arguments = {**cpus.arguments(number), **changes}
         arguments = {name: value for name, value in arguments.items() if value is not None}
-        self.assert_refused(f"^{re.escape(text)}$", guest.qmp, "device_add", arguments)
+        self.assert_refused(pattern, guest.qmp, "device_add", arguments)
         self.assertEqual(cpus.slots(), before)
 
     def test_recommended_number(self):
@@ -110,39 +113,28 @@ class Request(SharedCase):
 
     def test_other_type(self):
         for other in ("max-arm-cpu", "cortex-a57-arm-cpu"):
-            self.check_request("The CPUs of this machine are of type 'host-arm-cpu', to which a "
-                               f"CPU of type '{other}' cannot be added", driver=other)
+            self.check_request(f"type 'host-arm-cpu', .* type '{other}' cannot be added",
+                               driver=other)
 
     def test_other_features(self):
         for name in ("pmu", "sve", "kvm-steal-time"):
-            self.check_request(f"CPU property '{name}' is false, but true for the CPUs that the "
-                               "machine was started with, and all must be alike; leave it out",
-                               **{name: False})
-        self.check_request("CPU property 'kvm-no-adjvtime' is true, but false for the CPUs that "
-                           "the machine was started with, and all must be alike; leave it out",
+            self.check_request(f"^CPU property '{name}' is false, but true for", **{name: False})
+        self.check_request("^CPU property 'kvm-no-adjvtime' is true, but false for",
                            **{"kvm-no-adjvtime": True})
 
     def test_taken_slot(self):
-        guest, cpus = self.shared()
-        self.check_request(
-            "CPU slot with socket-id=0,cluster-id=0,core-id=0,thread-id=0 is taken by "
-            f"{cpus.slots()[0]['qom-path']}; slots that query-hotpluggable-cpus lists without "
-            "qom-path are free", 0)
+        _, cpus = self.shared()
+        self.check_request(f"core-id=0.* is taken by {re.escape(cpus.slots()[0]['qom-path'])};", 0)
 
     def test_slot_that_is_not_there(self):
-        self.check_request("CPU property 'core-id' is 4, but this machine has slots with 0 to 3 "
-                           "only; query-hotpluggable-cpus lists the properties of each slot",
-                           **{"core-id": 4})
+        self.check_request("^CPU property 'core-id' is 4, .* 0 to 3 only;", **{"core-id": 4})
 
     def test_slot_that_is_not_named(self):
-        self.check_request("CPU property 'core-id' is not set, and without it the CPU's slot is "
-                           "not known; query-hotpluggable-cpus lists the properties of each slot",
-                           **{"core-id": None})
+        self.check_request("^CPU property 'core-id' is not set,", **{"core-id": None})
 
     def test_boot_cpu(self):
         _, cpus = self.shared()
-        self.assert_refused("^The boot CPU cannot be removed, only one of the others that "
-                            "query-hotpluggable-cpus lists with qom-path$", cpus.delete, 0)
+        self.assert_refused("^The boot CPU cannot be removed,", cpus.delete, 0)
         self.assertEqual(cpus.taken(), {0})
 
 

@@ -8,7 +8,6 @@ table of docs/system/devices/vfio-pci.rst, which must have each case.
 """
 
 import errno
-import json
 import os
 import re
 import subprocess
@@ -20,7 +19,8 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
                 for name in ("tests/support", "scripts")]
 
 import labcase  # noqa: E402
-from guestcase import QEMU, GuestCase  # noqa: E402
+from guestcase import QEMU, GuestCase, Refused  # noqa: E402
+from workbench.guest.qemu import Qemu  # noqa: E402
 from workbench.system import paths  # noqa: E402
 
 ADDRESS = "0000:02:00.0"
@@ -124,30 +124,35 @@ class Errno(GuestCase):
             self.file(f"{ADDRESS}/sriov_totalvfs", "8")
         return self.root / ADDRESS
 
-    def refusal(self, step, name, arguments, device=None, descriptor=None):
-        """What QEMU answers to device_add with ARGUMENTS if Linux refuses STEP with errno NAME."""
-        iommu = os.open("/dev/null", os.O_RDWR)
-        self.addCleanup(os.close, iommu)
-        command = [QEMU, "-machine", "virt,pcie-hotplug-ports=1", "-accel", "tcg", "-S", "-m", "64M",
-                   "-nodefaults", "-display", "none", "-qmp", "stdio",
-                   "-object", f"iommufd,id=iommufd0,fd={iommu}"]
-        commands = [{"execute": "qmp_capabilities"},
-                    {"execute": "device_add", "arguments": {
-                        "driver": "vfio-pci", "id": "nic", "bus": "hotplug0", **arguments}},
-                    {"execute": "quit"}]
-        environment = {**os.environ, "LD_PRELOAD": str(self.library),
-                       "FAKE_VFIO": f"{step}={getattr(errno, name)}"}
+    def hand_over(self, qemu, name):
+        """Give QEMU a descriptor of /dev/null under NAME, in the way of libvirt."""
+        with open("/dev/null", "rb+", buffering=0) as node:
+            qemu.monitor.send_fd_scm(node.fileno())
+            qemu.qmp("getfd", {"fdname": name})
+
+    def refusal(self, step, name, arguments, device=None):
+        """What QEMU answers to device_add with ARGUMENTS if Linux refuses STEP with errno NAME.
+
+        With DEVICE, a folder in sysfs, the device is given as a file descriptor of that. The answer
+        is all that QEMU says: it writes nothing, goes on, and ends when told to quit.
+        """
+        words = [f"LD_PRELOAD={self.library}", f"FAKE_VFIO={step}={getattr(errno, name)}"]
         if device:
-            environment["FAKE_DEVICE"] = str(device)
-        process = subprocess.run(
-            command, input="\n".join(map(json.dumps, commands)), text=True, env=environment,
-            capture_output=True, check=False, timeout=60,
-            pass_fds=(iommu,) if descriptor is None else (iommu, descriptor))
-        answers = [json.loads(line) for line in process.stdout.splitlines()]
-        errors = [answer["error"]["desc"] for answer in answers if "error" in answer]
-        self.assertEqual((process.returncode, len(errors)), (0, 1),
-                         process.stdout + process.stderr)
-        return errors[0]
+            words.append(f"FAKE_DEVICE={device}")
+        command = ["env", *words, QEMU, "-machine", "virt,pcie-hotplug-ports=1", "-accel", "tcg",
+                   "-S", "-m", "64M", "-nodefaults", "-display", "none"]
+        with Qemu(command, f"{self.id()}, {step} {name}") as qemu:
+            if "iommufd" in arguments:
+                self.hand_over(qemu, "iommu")
+                qemu.qmp("object-add", {"qom-type": "iommufd", "id": arguments["iommufd"],
+                                        "fd": "iommu"})
+            if device:
+                self.hand_over(qemu, "node")
+                arguments = {**arguments, "fd": "node"}
+            with self.assertRaises(Refused) as caught:
+                qemu.qmp("device_add", {"driver": "vfio-pci", "id": "nic", "bus": "hotplug0",
+                                        **arguments})
+        return str(caught.exception)
 
     def check_cases(self, cases, **more):
         wrong = []
@@ -175,12 +180,10 @@ class Errno(GuestCase):
 
     def test_descriptor(self):
         """A device that is given as a file descriptor is found in sysfs."""
-        with open("/dev/null", "rb+", buffering=0) as node:
-            device = self.device("shared")
-            arguments = {"fd": str(node.fileno()), "iommufd": "iommufd0"}
-            for more in ({}, {"host": ADDRESS}):
-                self.assertIn(SHARED, self.refusal("BIND", "EPERM", {**arguments, **more}, device,
-                                                   node.fileno()))
+        device = self.device("shared")
+        for more in ({}, {"host": ADDRESS}):
+            self.assertIn(SHARED, self.refusal("BIND", "EPERM", {"iommufd": "iommufd0", **more},
+                                               device))
 
     def test_nodes(self):
         """A kernel older than 6.1, one without nodes for devices, a device without IOMMU."""

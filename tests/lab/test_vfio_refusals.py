@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 # meson: timeout=900 suite=vfio parallel
-"""Devices that cannot be had: QEMU says why, the guest goes on, and once the cause is gone the device
-can be plugged.
+"""Devices that cannot be had: QEMU says why, the guest goes on, and once the cause is gone the
+device can be plugged.
 """
 
 import sys
@@ -16,13 +16,11 @@ import vfiocase  # noqa: E402
 from labcase import Refused  # noqa: E402
 from vfiocase import BYPASSED, NIC, NVME, SHARED, SYSFS  # noqa: E402
 
-HOST_DRIVER = "the device uses the host driver '{}': bind it to vfio-pci"
-NO_IOMMU = ("no IOMMU of the host serves the device: there is none (on Arm, an SMMU), or it is off "
-            "in firmware or kernel")
+NO_DRIVER = "the device has no driver:"
+NO_GROUP = "no iommu_group found: No such file or directory; "
+NO_IOMMU = "no IOMMU of the host serves the device:"
 TOKEN = "11111111-2222-3333-4444-555555555555"
 OTHER_TOKEN = "99999999-2222-3333-4444-555555555555"
-NO_TOKEN = ("error getting device from group {}: Permission denied; the physical function "
-            f"{NIC} is on vfio-pci, so the 'vf-token' that it was given is needed, ")
 LIMITED = "/tmp/qemu-with-limit"
 PORTS = 4                       # of vfiocase's guests
 
@@ -69,11 +67,9 @@ class Refusals(vfiocase.VfioCase):
         return [entry["name"] for entry in
                 guest.qmp("qom-list", {"path": "/machine/peripheral"}) if entry["name"] != "type"]
 
-    def assert_refused(self, guest, address, text, **properties):
-        """The device is refused with exactly this TEXT, nothing of it stays, the guest lives."""
-        with self.assertRaises(Refused) as caught:
-            self.attach(guest, address, **properties)
-        self.assertEqual(str(caught.exception), f"vfio {address}: {text}")
+    def check_refused(self, guest, address, *phrases, **properties):
+        """The device is refused with all of PHRASES, nothing of it stays, the guest lives."""
+        self.assert_attach_refused(guest, address, *phrases, **properties)
         self.assertNotIn("at-hotplug0", self.devices(guest))
         guest.check("true")
 
@@ -88,20 +84,15 @@ class Refusals(vfiocase.VfioCase):
     def test_no_iommu(self):
         """A device that no SMMU serves."""
         guest = self.shared()
-        self.assert_refused(guest, BYPASSED, "no iommu_group found: No such file or directory; "
-                            + NO_IOMMU)
+        self.check_refused(guest, BYPASSED, NO_GROUP + NO_IOMMU)
         self.unbind(BYPASSED)
-        self.assert_refused(guest, BYPASSED, "no iommu_group found: No such file or directory; the "
-                            "device has no driver: bind it to vfio-pci; if it has no group then "
-                            "either, " + NO_IOMMU)
+        self.check_refused(guest, BYPASSED, NO_GROUP + NO_DRIVER, NO_IOMMU)
 
     def test_shared_group(self):
         """A device in one group with another that the host uses."""
         guest, (mine, other), group = self.shared(), SHARED, self.group(SHARED[0])
         self.bind(mine)
-        self.assert_refused(
-            guest, mine, f"group {group} is not viable: {other} (e1000e) still uses a host driver; "
-            "bind all devices of the group to vfio-pci, or to no driver")
+        self.check_refused(guest, mine, f"group {group} is not viable: {other} (e1000e) still uses")
         self.unbind(other)
         self.assert_works(guest, mine)
         self.bind(other)
@@ -110,11 +101,10 @@ class Refusals(vfiocase.VfioCase):
     def test_driver(self):
         """A device that is still on its driver, or on none."""
         guest, group = self.shared(), self.group(NVME)
-        node = f"/dev/vfio/{group}"
-        start = f"Could not open '{node}': No such file or directory; "
-        self.assert_refused(guest, NVME, start + HOST_DRIVER.format("nvme"))
+        start = f"Could not open '/dev/vfio/{group}': No such file or directory; "
+        self.check_refused(guest, NVME, start + "the device uses the host driver 'nvme':")
         self.unbind(NVME)
-        self.assert_refused(guest, NVME, start + "the device has no driver: bind it to vfio-pci")
+        self.check_refused(guest, NVME, start + NO_DRIVER)
         self.bind(NVME)
         self.assert_works(guest, NVME)
 
@@ -123,8 +113,8 @@ class Refusals(vfiocase.VfioCase):
         guest, (mine, other), group = self.shared(), SHARED, self.group(SHARED[0])
         self.unbind(mine)
         self.bind(other)
-        self.assert_refused(guest, mine, f"error getting device from group {group}: No such device; "
-                            "the device has no driver: bind it to vfio-pci")
+        self.check_refused(guest, mine, f"error getting device from group {group}: No such device; "
+                           + NO_DRIVER)
         self.bind(mine)
         self.assert_works(guest, mine)
 
@@ -134,9 +124,8 @@ class Refusals(vfiocase.VfioCase):
         self.bind(NVME)
         self.put_back(f"[ ! -e /dev/away ] || mv /dev/away /dev/vfio/{group}")
         self.place.check(f"mv /dev/vfio/{group} /dev/away")
-        self.assert_refused(
-            guest, NVME, f"Could not open '/dev/vfio/{group}': No such file or directory; the "
-            "host's /dev/vfio is not visible to QEMU, as in a container that was not given it")
+        self.check_refused(guest, NVME, f"Could not open '/dev/vfio/{group}': No such file or "
+                           "directory; the host's /dev/vfio is not visible to QEMU,")
         self.place.check(f"mv /dev/away /dev/vfio/{group}")
         self.assert_works(guest, NVME)
 
@@ -146,8 +135,8 @@ class Refusals(vfiocase.VfioCase):
         self.bind(NVME)
         other, _ = self.start(self.config(extra=["-device", f"vfio-pci,host={NVME},bus=hotplug0"]),
                               ".other", paused=True)
-        self.assert_refused(guest, NVME, f"Could not open '/dev/vfio/{group}': Device or resource "
-                            "busy; the IOMMU group is in use, by another process or with iommufd")
+        self.check_refused(guest, NVME, f"Could not open '/dev/vfio/{group}': Device or resource "
+                           "busy; the IOMMU group is in use, by another process")
         other.close()
         self.assert_works(guest, NVME)
 
@@ -157,9 +146,8 @@ class Refusals(vfiocase.VfioCase):
         self.bind(NVME)
         self.put_back("modprobe vfio_iommu_type1")
         self.place.check("rmmod vfio_iommu_type1")
-        self.assert_refused(guest, NVME, f"failed to setup container for group {group}: No "
-                            "available IOMMU models; the host's kernel module vfio_iommu_type1 is "
-                            "not loaded")
+        self.check_refused(guest, NVME, f"failed to setup container for group {group}: No "
+                           "available IOMMU models; ", "module vfio_iommu_type1 is not loaded")
         self.place.check("modprobe vfio_iommu_type1")
         self.assert_works(guest, NVME)
 
@@ -171,11 +159,8 @@ class Refusals(vfiocase.VfioCase):
         before = self.place.check(f"cat {limit}")
         self.put_back(f"echo {before} > {limit}")
         self.place.check(f"echo 1 > {limit}")
-        with self.assertRaises(Refused) as caught:
-            self.attach(guest, NVME)
-        self.assertRegex(
-            str(caught.exception), "= -28 \\(No space left on device\\); the host's kernel allows 1 "
-            "mappings: raise the parameter dma_entry_limit of its module vfio_iommu_type1$")
+        self.check_refused(guest, NVME, "= -28 (No space left on device); the host's kernel allows "
+                           "1 mappings:", "dma_entry_limit")
         self.place.check(f"echo {before} > {limit}")
         self.assert_works(guest, NVME)
 
@@ -199,14 +184,15 @@ class Refusals(vfiocase.VfioCase):
         guest = self.shared()
         self.bind(NIC)
         self.place.check(f"echo 1 > {parameter}")
-        owner, _ = self.start(self.config(extra=[
-            "-device", f"vfio-pci,host={NIC},vf-token={TOKEN},bus=hotplug0"]), ".owner", paused=True)
+        options = ["-device", f"vfio-pci,host={NIC},vf-token={TOKEN},bus=hotplug0"]
+        owner, _ = self.start(self.config(extra=options), ".owner", paused=True)
         function, = self.virtual_functions(1)
         self.bind(function)
-        start = NO_TOKEN.format(self.group(function))
-        self.assert_refused(guest, function, start + "and none was given")
-        self.assert_refused(guest, function, start + "and this is not it",
-                            **{"vf-token": OTHER_TOKEN})
+        start = (f"error getting device from group {self.group(function)}: Permission denied; the "
+                 f"physical function {NIC} is on vfio-pci,")
+        self.check_refused(guest, function, start, "and none was given")
+        self.check_refused(guest, function, start, "and this is not it",
+                           **{"vf-token": OTHER_TOKEN})
         self.assert_works(guest, function, **{"vf-token": TOKEN})
         owner.close()
 
@@ -215,15 +201,13 @@ class Refusals(vfiocase.VfioCase):
         guest = self.shared()
         function, = self.virtual_functions(1)
         self.bind(function)
-        self.assert_refused(
+        self.check_refused(
             guest, function, f"error getting device from group {self.group(function)}: Invalid "
-            f"argument; the device takes no 'vf-token', because its physical function {NIC} is not "
-            "on vfio-pci", **{"vf-token": TOKEN})
+            "argument; ", f"its physical function {NIC} is not on vfio-pci", **{"vf-token": TOKEN})
         self.bind(NVME)
-        self.assert_refused(
-            guest, NVME, f"error getting device from group {self.group(NVME)}: Invalid argument; "
-            "the device takes no 'vf-token', because it neither is a virtual function nor can have "
-            "any", **{"vf-token": TOKEN})
+        self.check_refused(
+            guest, NVME, f"error getting device from group {self.group(NVME)}: Invalid argument; ",
+            "it neither is a virtual function", **{"vf-token": TOKEN})
         self.assert_works(guest, function)
 
     def test_no_port(self):
@@ -231,7 +215,7 @@ class Refusals(vfiocase.VfioCase):
         guest = self.shared()
         self.bind(NVME)
         guest.qmp("device_add", {"driver": "virtio-rng-pci", "bus": "hotplug0", "id": "first"})
-        with self.assertRaisesRegex(Refused, "slot 0 function 0 already occupied by virtio-rng-pci"):
+        with self.assertRaisesRegex(Refused, "slot 0 function 0 already occupied by virtio-rng"):
             self.attach(guest, NVME)
         self.attach(guest, NVME, "hotplug1")
         guest.wait_for(lambda: self.functions(guest) == 1, "the disk", 60)
@@ -263,18 +247,12 @@ class Limits(vfiocase.VfioCase):
         config.command = lambda: [LIMITED, *type(config).command(config)[1:]]
         guest, _ = self.start(config)
         guest.wait_ready(120)
-        with self.assertRaises(Refused) as caught:
-            self.attach(guest, NVME)
-        self.assertEqual(str(caught.exception), f"vfio {NVME}: Could not open '/dev/vfio/{group}': "
-                         "Permission denied; QEMU's user may not read and write it, because of its "
-                         "owner and mode or a rule of SELinux or AppArmor")
+        self.assert_attach_refused(guest, NVME, f"Could not open '/dev/vfio/{group}': Permission "
+                                   "denied; QEMU's user may not read and write it,")
         self.place.check(f"chmod 666 /dev/vfio/{group}")
-        with self.assertRaises(Refused) as caught:
-            self.attach(guest, NVME)
-        self.assertRegex(
-            str(caught.exception), "= -12 \\(Cannot allocate memory\\); VFIO locks the guest's "
-            "memory, 262144 KiB in this step, and the limit of locked memory \\(RLIMIT_MEMLOCK\\) "
-            "is 8192 KiB in all: raise it to the memory of the guest and some more$")
+        self.assert_attach_refused(
+            guest, NVME, "= -12 (Cannot allocate memory); VFIO locks the guest's memory, 262144 "
+            "KiB", "(RLIMIT_MEMLOCK) is 8192 KiB")
         guest.check("true")
 
     def test_ports(self):
@@ -283,12 +261,9 @@ class Limits(vfiocase.VfioCase):
             machine="virt,gic-version=3,max-pcie-root-ports=5,pcie-hotplug-ports=4",
             extra=["-global", "acpi-ged.acpi-pci-hotplug-with-bridge-support=on"])
         guest.qmp("device_add", {"driver": "pcie-root-port", "id": "fifth", "chassis": 1})
-        with self.assertRaises(Refused) as caught:
-            guest.qmp("device_add", {"driver": "pcie-root-port", "id": "sixth", "chassis": 2})
-        self.assertEqual(
-            str(caught.exception), "PCIe root port 'sixth' is one too many: there are 5, and the "
-            "limit is 5 because of 'max-pcie-root-ports=5'; use 'max-pcie-root-ports=6' or "
-            "more")
+        self.assert_refused(
+            "^PCIe root port 'sixth' is one too many: .*because of 'max-pcie-root-ports=5';",
+            guest.qmp, "device_add", {"driver": "pcie-root-port", "id": "sixth", "chassis": 2})
         guest.check("true")
 
 

@@ -25,11 +25,11 @@ from workbench.testing.tap import main  # noqa: E402
 
 LONG = os.environ.get("GUEST_LONG", "0") not in ("", "0")
 TESTS = {
-    "x86_64": ("boot-order-test", "cpu-plug-test", "cxl-test", "device-plug-test",
+    "x86_64": ("boot-order-test", "cpu-eject-test", "cpu-plug-test", "cxl-test", "device-plug-test",
                "drive_del-test", "dump-test", "hd-geo-test", "i440fx-test", "i82801b11-test",
                "ioh3420-test", "lpc-ich9-test", "machine-none-test", "numa-test",
-               "pci-bridge-windows-test", "pvpanic-pci-test", "q35-test", "test-x86-cpuid-compat",
-               "usb-hcd-xhci-test", "vmgenid-test"),
+               "pci-bridge-windows-test", "pcie-port-test", "pvpanic-pci-test", "q35-test",
+               "test-x86-cpuid-compat", "usb-hcd-xhci-test", "vmgenid-test"),
     "loongarch64": ("bios-tables-test", "cpu-eject-test", "cpu-plug-test", "machine-none-test",
                     "numa-test"),
 }

@@ -15,6 +15,7 @@
  *   bounce C N         CPU_ON of CPU C until it succeeded N times; each time it turns itself off.
  *                      Its field 3 counts what it does after that
  *   tlbi C             have all CPUs drop their TLBs, again and again as long as CPU C has an order
+ *   debug N            set and clear a breakpoint and a watchpoint, N times
  *   storm S N          N accesses to the registers of CPU hotplug, chosen by the seed S
  *   on C ORDER         have CPU C do one of these, and do not wait for it; 0, or 1 if it is busy
  *   field C I          what is known of CPU C: see struct cpu, field I
@@ -171,6 +172,22 @@ static u64 tlbi(u64 number)
     return count;
 }
 
+/* At addresses that nobody executes or accesses; all kinds of CPUs have two of each. */
+static u64 debug(u64 count)
+{
+    const u64 unused = 0x7ffff000UL;
+
+    while (count--) {
+        asm volatile("msr dbgbvr0_el1, %0; msr dbgwvr0_el1, %0; msr dbgbvr1_el1, %0;"
+                     "msr dbgbcr0_el1, %1; msr dbgwcr0_el1, %2; msr dbgbcr1_el1, %1; isb;"
+                     "msr dbgbcr1_el1, xzr; msr dbgwcr0_el1, xzr; msr dbgbcr0_el1, xzr; isb" : :
+                     "r"(unused),
+                     "r"(0x1e7UL),          /* on, at EL0 and EL1 */
+                     "r"(0x1fffUL));        /* the same, for loads and stores of 8 bytes */
+    }
+    return 0;
+}
+
 static u64 obey(u64 order, const volatile u64 *args)
 {
     u64 result;
@@ -196,6 +213,8 @@ static u64 obey(u64 order, const volatile u64 *args)
     case 'a':
         asm volatile("dsb sy; mrs %0, S3_0_C12_C12_0; dsb sy" : "=r"(result));  /* ICC_IAR1_EL1 */
         return result;
+    case 'd':
+        return debug(args[0]);
     case 's':
         return storm(args[0], args[1]);
     case 'b':

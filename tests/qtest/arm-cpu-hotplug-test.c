@@ -752,6 +752,10 @@ static const Refusal refusals[] = {
         "'thread-id':0}",
         "CPU property 'core-id'" NOT_SET
     }, {
+        "core-unset", "{'driver':'" CPU_TYPE "','socket-id':1,'cluster-id':0,"
+        "'core-id':-1,'thread-id':0}",
+        "CPU property 'core-id'" NOT_SET
+    }, {
         "socket", "{'driver':'" CPU_TYPE "','socket-id':2,'cluster-id':0,"
         "'core-id':0,'thread-id':0}",
         "CPU property 'socket-id' is 2" OUT_OF_RANGE(1)

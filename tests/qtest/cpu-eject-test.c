@@ -281,6 +281,16 @@ static void migrate_finish(Ends *ends)
     migrate_wait(ends->from, "completed");
 }
 
+/* The CPU is removed at the source then, where the guest goes on. */
+static void migrate_cancel(Ends *ends)
+{
+    /* This is the end of the destination. */
+    qtest_set_expected_status(ends->to, EXIT_FAILURE);
+    qtest_qmp_assert_success(ends->from, "{'execute': 'migrate_cancel'}");
+    assert_removed(ends->from, NULL);
+    qtest_wait_qemu(ends->to);
+}
+
 static void ends_free(Ends *ends)
 {
     qtest_quit(ends->to);
@@ -306,7 +316,6 @@ static void test_migrate(void)
     ends_free(&ends);
 }
 
-/* The guest goes on at the source. */
 static void test_migrate_cancel(void)
 {
     Ends ends;
@@ -315,11 +324,7 @@ static void test_migrate_cancel(void)
     migrate_start(&ends);
     g_assert_cmphex(eject(ends.from, ""), ==, 0);
     assert_not_removed(ends.from);
-    /* This is the end of the destination. */
-    qtest_set_expected_status(ends.to, EXIT_FAILURE);
-    qtest_qmp_assert_success(ends.from, "{'execute': 'migrate_cancel'}");
-    assert_removed(ends.from, NULL);
-    qtest_wait_qemu(ends.to);
+    migrate_cancel(&ends);
     ends_free(&ends);
 }
 
@@ -467,11 +472,7 @@ static void test_migrate_reset_request_cancel(void)
     request_removal(ends.from);
     migrate_start(&ends);
     reset_by_user(ends.from);
-    /* This is the end of the destination. */
-    qtest_set_expected_status(ends.to, EXIT_FAILURE);
-    qtest_qmp_assert_success(ends.from, "{'execute': 'migrate_cancel'}");
-    assert_removed(ends.from, NULL);
-    qtest_wait_qemu(ends.to);
+    migrate_cancel(&ends);
     ends_free(&ends);
 }
 

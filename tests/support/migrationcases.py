@@ -10,20 +10,22 @@ from workbench.guest.qemu import Refused
 class Moving:
     """Moving a guest from one QEMU to another. For a GuestCase."""
 
-    def destination(self, source, cpus, added=None, **changes):
+    def destination(self, source, cpus, added=None, by_monitor=False, **changes):
         """Start the other side: like SOURCE, its added CPUs (or those ADDED) given with -device.
 
-        CHANGES are fields of Config.
+        BY_MONITOR gives them with device_add instead. CHANGES are fields of Config.
         """
         slots = cpus.slots()
         if added is None:
             added = [number for number, slot in enumerate(slots)
                      if slot.get("qom-path", "").startswith("/machine/peripheral/")]
         extra = [*changes.pop("extra", ()), "-incoming", "defer"]
-        for number in added:
+        for number in () if by_monitor else added:
             extra += ["-device", cpus.option(number)]
-        config = self.config(extra=extra, **changes)
-        return self.start(config, suffix=".destination")
+        guest, there = self.start(self.config(extra=extra, **changes), suffix=".destination")
+        for number in added if by_monitor else ():
+            there.add(number)
+        return guest, there
 
     def migrate(self, source, destination, *capabilities):
         """Move the guest; returns the status on the source, "completed" or "failed"."""
@@ -122,6 +124,19 @@ class MigrationCases(Moving):
         self.assert_cpus(there, {0, 1})
         there.plug(4)
         self.assert_cpus(there, {0, 1, 4})
+
+    def test_added_by_monitor(self):
+        """The destination gets its added CPUs by device_add before the guest, as from libvirt."""
+        source, cpus = self.boot()
+        cpus.plug(6)
+        cpus.plug(3)
+        target, there = self.destination(source, cpus, by_monitor=True)
+        self.moved(source, target)
+        self.assert_cpus(there, {0, 1, 3, 6})
+        there.work({0, 1, 3, 6}, 200)
+        there.unplug(6)
+        there.plug(2)
+        self.assert_cpus(there, range(4))
 
     def test_pending_insertion(self):
         """The guest learns on the destination of a CPU that came while it was stopped."""

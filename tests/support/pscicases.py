@@ -74,12 +74,20 @@ class Monitor:
         # Where CPUs start, in decimal.
         self.entry = int(self.guest.wait_ready(20))
 
-    def ask(self, *words, seconds=30):
-        """Give an order of words and numbers; returns the answer."""
+    def tell(self, *words):
+        """Give an order of words and numbers, to be answered later; returns it as a line."""
         line = " ".join(word if isinstance(word, str) else f"{word:x}" for word in words)
         self.guest.console.send(line)
+        return line
+
+    def answer(self, line, seconds=30):
+        """The answer to the order LINE."""
         match = self.guest.console.wait_text(r"= (-?\d+)\r?\n", seconds, f"answer to {line!r}")
         return int(match.group(1))
+
+    def ask(self, *words, seconds=30):
+        """Give an order of words and numbers; returns the answer."""
+        return self.answer(self.tell(*words), seconds)
 
     def on(self, cpu, *words):
         """Have another CPU do what ask() does, and do not wait for the answer."""
@@ -369,6 +377,23 @@ class OffCases(PsciCase):
         guest.wait_for(lambda: monitor.info(2) == OFF, "CPU 2 is off")
         self.assertEqual(monitor.entries(2), count)
         self.assertEqual(monitor.field(2, 3), 0, "CPU 2 went on behind CPU_OFF")
+
+
+class DebugCases(PsciCase):
+    """What CPU 0 does with its debug registers while others are plugged."""
+
+    taken = 1
+
+    def test_toggled(self):
+        """Break- and watchpoints of the guest itself, which are not those of a debugger."""
+        guest, cpus, monitor = self.monitor()
+        for _ in range(5):
+            line = monitor.tell("debug", 100000)
+            for number in (1, 2, 3):
+                cpus.add(number)
+            self.assertEqual(monitor.answer(line, 60), 0)
+            for number in (1, 2, 3):
+                self.remove(guest, cpus, monitor, number)
 
 
 class HostileCases(PsciCase):

@@ -1,5 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Reset and reboot after CPUs came and went, whatever runs the guests."""
+"""Reset, reboot and the end after CPUs came and went, whatever runs the guests."""
+
+from workbench.guest.qemu import FACTOR
+from workbench.system import polling
+
+# Seconds after the first sign of the firmware, at which it or the kernel is starting
+DELAYS = (0.0, 0.6, 1.2)
 
 
 class RebootCases:
@@ -39,17 +45,47 @@ class RebootCases:
         self.reboot(guest)
         self.assert_cpus(cpus, {0, 1, 2})
 
+    def test_shutdown(self):
+        """A guest whose CPUs came and went powers off, and QEMU ends."""
+        guest, cpus = self.boot()
+        cpus.plug(3)
+        cpus.unplug(1)
+        guest.console.send("poweroff -f")
+        self.assertEqual(guest.wait_end(), 0)
+
+    def begin_boot(self, guest, delay):
+        """Reset the machine; returns DELAY seconds after the first sign of the firmware."""
+        guest.qmp("system_reset")
+        guest.console.wait_text(".", 30)
+        guest.process.wait(delay)
+
     def test_added_during_boot(self):
         """A CPU that is added while firmware or kernel start is there in the end."""
         guest, cpus = self.boot()
-        for delay in (0.0, 0.6, 1.2):
-            guest.qmp("system_reset")
-            guest.console.wait_text(".", 30)
-            guest.process.wait(delay)
+        for delay in DELAYS:
+            self.begin_boot(guest, delay)
             cpus.add(2)
             guest.wait_ready()
             cpus.wait_enabled(2)
             cpus.bring_online(2)
             self.assert_cpus(cpus, range(3))
             cpus.unplug(2)
+            self.assert_cpus(cpus, range(2))
+
+    def test_removed_during_boot(self):
+        """A CPU that is to go while firmware or kernel start is gone in the end.
+
+        A guest that does not handle the interrupt of such requests yet misses this one. It answers
+        when it is asked again.
+        """
+        guest, cpus = self.boot()
+        for delay in DELAYS:
+            cpus.plug(2)
+            self.begin_boot(guest, delay)
+            handle = cpus.delete(2)
+            guest.wait_ready()
+            if not polling.until(lambda: 2 not in cpus.taken(), 3 * FACTOR):
+                cpus.delete(2)
+            cpus.wait_deleted(handle)
+            cpus.wait_view("CPU 2 gone", enabled={0, 1}, online={0, 1})
             self.assert_cpus(cpus, range(2))

@@ -3,12 +3,13 @@
 user does with them.
 """
 
+import re
 import shlex
 
 import labcase
 from workbench.guest import assets, modules
 from workbench.guest.guest import Guest  # noqa: F401
-from workbench.guest.qemu import FACTOR  # noqa: F401
+from workbench.guest.qemu import FACTOR, Refused
 from workbench.lab import lab
 
 SYSFS = "/sys/bus/pci"
@@ -167,6 +168,15 @@ class VfioCase(labcase.LabCase):
         """Plug the function ADDRESS of the host into PORT of the guest. Raises Refused."""
         guest.qmp("device_add", {"driver": "vfio-pci", "host": address, "bus": port,
                                  "id": f"at-{port}", **properties})
+
+    def assert_attach_refused(self, guest, address, *phrases, **properties):
+        """QEMU refuses attach(), with a message that has PHRASES in this order.
+
+        The whole messages are in tests/unit/test-vfio-host-device.c.
+        """
+        pattern = ".*".join(map(re.escape, (f"vfio {address}: ", *phrases)))
+        with self.assertRaisesRegex(Refused, f"^{pattern}"):
+            self.attach(guest, address, **properties)
 
     def detach(self, guest, port="hotplug0"):
         """Unplug what attach() has plugged into PORT; returns when QEMU has let it go."""

@@ -280,18 +280,59 @@ class Sent(TopicCase):
         out = self.series("submit", status=1)
         self.assertRegex(out, r"use +1 +submission +board\n")
         out = self.series("submit", "--topic", "use", *ME, status=1)
-        self.assertIn("needs board", out)
+        self.assertIn("based on 1 posting, of: board.", out)
         self.assertIn("--based-on MESSAGE-ID", out)
         self.assertIn("not a message id", self.series(
             "submit", "--topic", "use", *ME, "--based-on", "v1", status=1))
-        self.series("submit", "--topic", "use", *ME, "--based-on", "1-2@example.org",
-                    "--based-on", "<3-4@example.org>")
+        self.series("submit", "--topic", "use", *ME, "--based-on", "1-2@example.org")
         cover, patch = self.mails("use")
         self.assertIn("[PATCH 0/1] Fake use\n", cover)
-        self.assertIn("\nBased-on: <1-2@example.org>\nBased-on: <3-4@example.org>\n", cover)
+        self.assertIn("\nBased-on: <1-2@example.org>\n", cover)
         self.assertIn("hw/arm: use the board", patch)
-        self.assertIn("needs no other topic", self.series(
+        self.assertIn("is based on no posting", self.series(
             "submit", "--topic", "words", *ME, "--based-on", "1-2@example.org", status=1))
+
+    def based(self, topic, *ids, status=0):
+        """Submit the topic based on the postings with these ids; returns the output."""
+        return self.series("submit", "--topic", topic, *ME,
+                           *(word for i in ids for word in ("--based-on", i)), status=status)
+
+    def test_based_on(self):
+        """One message id for each topic that is needed directly, neither fewer nor more."""
+        self.topics({"board": (), "words": (), "use": ("board", "words"), "more": ("use",)})
+        self.commit("hw/arm: more", {"hw/arm/board.c": BOARD + "int used;\nint more;\n"},
+                    topic="more")
+        self.series("export")
+        for ids, given in ((("1-2@e.org",), "1, <1-2@e.org>"), ((), "none"),
+                           (("1-2@e.org", "<1-2@e.org>"), "2, <1-2@e.org>, <1-2@e.org>"),
+                           (("1@e.org", "2@e.org", "3@e.org"), "3, <1@e.org>, <2@e.org>")):
+            out = self.based("use", *ids, status=1)
+            for words in ("topic use", "2 postings", "board, words", "--based-on",
+                          f"Given was {given}"):
+                self.assertIn(words, out)
+        self.assertFalse((self.top / "build/submit").exists())
+        self.based("use", "1-2@e.org", "<3-4@e.org>")
+        self.assertIn("\nBased-on: <1-2@e.org>\nBased-on: <3-4@e.org>\n", self.mails("use")[0])
+        # What is needed indirectly is named in the posting of the topic that needs it.
+        self.assertIn("1 posting, of: use.", self.based("more", "1@e.org", "2@e.org", status=1))
+        self.based("more", "5-6@e.org")
+        self.assertEqual(self.mails("more")[0].count("Based-on: "), 1)
+
+    def test_based_on_what_upstream_has(self):
+        """A topic of which nothing is sent has no posting; those that it needs count instead."""
+        self.topics({"board": (), "words": (), "use": ("board",), "there": ("board",),
+                     "more": ("words", "there"), "gone": (), "last": ("gone",)})
+        there = "\n\nUpstream-Status: Backport [abc123]"
+        self.commit("hw/arm: there" + there, {"hw/arm/there.c": BOARD}, topic="there")
+        self.commit("hw/arm: more", {"hw/arm/more.c": BOARD}, topic="more")
+        self.commit("hw/arm: gone" + there, {"hw/arm/gone.c": BOARD}, topic="gone")
+        self.commit("hw/arm: last", {"hw/arm/last.c": BOARD}, topic="last")
+        self.series("export")
+        self.assertIn("2 postings, of: board, words.", self.based("more", status=1))
+        self.based("more", "1-2@e.org", "3-4@e.org")
+        self.assertEqual(self.mails("more")[0].count("Based-on: "), 2)
+        self.based("last")
+        self.assertNotIn("Based-on: <", self.mails("last")[0])
 
     def test_downstream(self):
         """A topic that is not for upstream is refused, with the reason."""

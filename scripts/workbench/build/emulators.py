@@ -12,6 +12,7 @@ from ..series import tree
 from ..system import host, lock, paths, programs, tools
 from ..system.programs import run
 from ..ui.report import WorkbenchError, step
+from . import datafiles
 
 # hw/acpi/cpu.c, TCG and PCI are shared: the tests look at the other machines with CPU hot-plug too.
 TARGETS = ("aarch64", "x86_64", "loongarch64")
@@ -65,6 +66,7 @@ def build(which="patched", targets=None):
     else:
         raise ValueError(f"no such tree: {which}")
     configure_and_make(source, folder, targets, name=which)
+    datafiles.provide(folder)
     if which == "pristine":
         _link(paths.BUILD / "pristine", paths.PRISTINE)
     else:

@@ -118,6 +118,13 @@ def firmware_loongarch():
     return tuple(folder / name for name in files)
 
 
+def firmware_sparc64():
+    """Return the path of OpenBIOS for sun4u."""
+    return debfiles.have(paths.GUEST / "firmware-sparc64", (r"qemu-system-data", ("bookworm",)),
+                         "all", {"openbios-sparc64": r"usr/share/qemu/openbios-sparc64"},
+                         "OpenBIOS for sun4u") / "openbios-sparc64"
+
+
 def _busybox(arch):
     folder = debfiles.have(paths.GUEST / f"busybox-{arch}", ("busybox-static", ("trixie",)), arch,
                            {"busybox": r"(usr/)?bin/busybox"}, f"busybox for {arch}")

@@ -40,8 +40,8 @@ class Config:
         """The QEMU command as a list, without monitor and console."""
         file = self.place.file
         words = [str(file(self.qemu)), "-machine", self.machine, "-accel", self.accel,
-                 "-cpu", self.cpu, "-smp", self.smp, "-m", self.memory, "-display", "none", "-nic", "none",
-                 "-no-user-config", "-nodefaults"]
+                 "-cpu", self.cpu, "-smp", self.smp, "-m", self.memory, "-display", "none",
+                 "-nic", "none", "-no-user-config", "-nodefaults"]
         if self.firmware:
             words += ["-bios", str(file(self.firmware))]
         return words + self.boot_words()

@@ -20,16 +20,18 @@ def main(args):
     """Write the mails of a topic. args: topic, name, email, output, version, base_commit, based_on
     and rfc of the command line.
 
-    Raises WorkbenchError without a topic, for a topic that is not for upstream, when it needs
-    others and based_on is empty, without a usable identity, and when the series is not exported.
+    Raises WorkbenchError without a topic, for a topic that is not for upstream, when based_on is
+    not one message id for each posting that it is based on, without a usable identity, and when
+    the series is not exported.
     """
     topics = Topics.load()
     if args.topic is None:
         raise WorkbenchError("Name one topic with --topic: upstream reviews one series at a time. "
                              "The topics are, in order:\n" + overview(topics))
     topic = topics.get(args.topic)
-    refuse(topics, topic, args)
+    refuse(topic, args)
     ids = message_ids(args.based_on)
+    check_based_on(topic.name, postings(topics, patches.Series.load(), topic), ids)
     base = args.base_commit or source.upstream()["commit"]
     if base and not re.fullmatch(r"[0-9a-f]{40}", base):
         raise WorkbenchError(f"--base-commit {base}: a full commit id of 40 digits is needed.")
@@ -68,8 +70,8 @@ def overview(topics):
         (t.name, counts.get(t.name, 0), t.state, ", ".join(t.needs)) for t in topics])
 
 
-def refuse(topics, topic, args):
-    """Raise WorkbenchError when this topic cannot be submitted in this way."""
+def refuse(topic, args):
+    """Raise WorkbenchError when the topic is not for upstream, or a person's name is missing."""
     if topic.state == DOWNSTREAM:
         raise WorkbenchError(
             f"The topic {topic.name} is not for upstream: patches/topics.toml has it as "
@@ -79,14 +81,32 @@ def refuse(topics, topic, args):
         raise WorkbenchError("Give your name and address with --name and --email: patches are "
                              "submitted, and signed off, by a person.")
     identity(args.name, args.email)
-    needed = topics.needed(topic.name)
-    if needed and not args.based_on:
-        raise WorkbenchError(
-            f"The topic {topic.name} needs " + ", ".join(needed) + ". Its cover letter has to say "
-            "on which postings it is based: submit these first, then give the message id of each "
-            "one's cover letter with --based-on MESSAGE-ID.")
-    if args.based_on and not needed:
-        raise WorkbenchError(f"The topic {topic.name} needs no other topic; leave out --based-on.")
+
+
+def postings(topics, series, topic):
+    """Names of the topics on whose postings this one is based, in order: those that it needs
+    directly. A topic of which nothing is sent has no posting, so what it needs takes its place."""
+    found = set()
+    for name in topic.needs:
+        sent = len(upstream.as_sent(series.of(name)))
+        found.update([name] if sent else postings(topics, series, topics.get(name)))
+    return [name for name in topics.names() if name in found]
+
+
+def check_based_on(name, needed, ids):
+    """Raise WorkbenchError unless IDS has one id for each of NEEDED, postings of other topics."""
+    if len(set(ids)) == len(ids) == len(needed):
+        return
+    if not needed:
+        raise WorkbenchError(f"The topic {name} is based on no posting of another topic; leave "
+                             "out --based-on.")
+    count = "1 posting" if len(needed) == 1 else f"{len(needed)} postings"
+    given = ", ".join([str(len(ids)), *ids]) if ids else "none"
+    raise WorkbenchError(
+        f"The topic {name} is based on {count}, of: {', '.join(needed)}. Given was {given}. "
+        "Submit these topics first, then give the message id of each one's cover letter once:"
+        + " --based-on MESSAGE-ID" * len(needed)
+        + ". Topics that these need are named in their own cover letters.")
 
 
 def message_ids(given):

@@ -106,11 +106,13 @@ def one(commit, quick):
         emulators.build("pristine", ["qemu-system-aarch64", "qemu-img"])
     names = qtests.related(paths.BISECT_BUILD, paths.BISECT_SRC, complete=False)
     found = qtests.run(paths.BISECT_BUILD, paths.BISECT_SRC, names, "bisect", tables)
-    bad = [r for r in found.values() if r.status not in ("OK", "SKIP")]
+    bad = [f"{r.name}: {r.status}: {', '.join(sorted(r.failed))}\n{r.output[-2000:]}"
+           for r in found.values() if r.status not in ("OK", "SKIP")]
+    bad += [f"{r.name}: the series adds this test and skips {', '.join(skipped)}"
+            for r in found.values() for skipped in [qtests.own_skips(r, paths.BISECT_SRC)]
+            if skipped]
     if bad:
-        raise WorkbenchError("\n".join(
-            f"{r.name}: {r.status}: {', '.join(sorted(r.failed))}\n{r.output[-2000:]}"
-            for r in bad))
+        raise WorkbenchError("\n".join(bad))
     for result in found.values():
         if result.status == "SKIP":
             info(f"{result.name} was skipped")

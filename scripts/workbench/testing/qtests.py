@@ -23,12 +23,17 @@ RELATED = (
     "qtest-aarch64/numa-test",
     "qtest-aarch64/qmp-cmd-test",
     "qtest-aarch64/qmp-test",
+    "qtest-x86_64/cpu-eject-test",
     "qtest-x86_64/cpu-plug-test",
     "qtest-x86_64/device-plug-test",
     "qtest-x86_64/numa-test",
+    "qtest-x86_64/pci-bridge-windows-test",
+    "qtest-x86_64/pcie-port-test",
 )
-# Those of them that QEMU has and a patch of the series has built for Arm.
-REGISTERED = ("qtest-aarch64/cpu-plug-test", "qtest-aarch64/device-plug-test")
+# Those of them that only a patch of the series builds for the target.
+REGISTERED = ("qtest-aarch64/cpu-plug-test", "qtest-aarch64/device-plug-test",
+              "qtest-x86_64/cpu-eject-test", "qtest-x86_64/pci-bridge-windows-test",
+              "qtest-x86_64/pcie-port-test")
 TABLES = "qtest-aarch64/bios-tables-test"
 # Tests that the series adds are the new files with such names.
 SOURCES = (("tests/qtest", "*-test.c"), ("tests/unit", "test-*.c"))

@@ -14,7 +14,7 @@ from ..ui.report import WorkbenchError, duration, info, step
 from . import discovery, leftovers, libvirt, skips
 
 # What a suite needs built: (tree, ninja targets; None is everything). The tree "arm64" is the
-# patched one for an Arm host.
+# patched one for an Arm host; of "targets", the patched one for all targets, names of those.
 NEEDS = {
     "workbench": (),
     "series": (),
@@ -34,6 +34,7 @@ NEEDS["examples"] = (("patched", ("qemu-system-aarch64", "qemu-img")),)
 NEEDS["kvm"] = (("patched", ("qemu-system-aarch64", "qemu-img")), ("arm64", cross.TARGETS))
 NEEDS["vfio"] = NEEDS["kvm"]
 NEEDS.update({long: NEEDS[short] for short, long in discovery.LONG.items()})
+NEEDS["other-targets-long"] += (("targets", ("mips64el", "sparc64")),)
 # Suites that boot firmware or kernels.
 BOOTING = ("compat", "guest", "other-targets", "ports", "examples", "kvm", "vfio")
 BOOTING += tuple(long for short, long in discovery.LONG.items() if short in BOOTING)
@@ -88,9 +89,11 @@ def prepare(wanted):
         for which, targets in NEEDS.get(suite, (("patched", None),)):
             old = needs.get(which, ())
             needs[which] = None if targets is None or old is None else {*old, *targets}
-    for which in sorted(needs, key=("patched", "pristine", "arm64").index):
+    for which in sorted(needs, key=("patched", "pristine", "arm64", "targets").index):
         targets = sorted(needs[which]) if needs[which] else None
-        if which != "arm64":
+        if which == "targets":
+            emulators.build_targets("patched", targets)
+        elif which != "arm64":
             emulators.build(which, targets)
         elif cross.needed():
             cross.build(targets)
