@@ -20,7 +20,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
                 for name in ("tests/support", "scripts")]
 
 import fake  # noqa: E402
-from workbench.system import host, paths, programs  # noqa: E402
+from workbench.system import host, paths, polling, programs  # noqa: E402
 from workbench.testing import discovery, leftovers, runner, skips  # noqa: E402
 from workbench.ui import report  # noqa: E402
 
@@ -299,6 +299,17 @@ class Leftovers(unittest.TestCase):
                 return
             time.sleep(0.1)
         self.fail("it still runs")
+
+    def test_reaped(self):
+        """One whose parent has ended is waited for: others may look whether it is still there."""
+        with leftovers.Watch("/", 0.3) as watch:
+            done = subprocess.run(["sh", "-c", "sleep 2 > /dev/null 2>&1 & echo $!; sleep 1"],
+                                  check=True, env={**os.environ, **watch.env},
+                                  stdout=subprocess.PIPE, text=True)
+            folder = Path("/proc", done.stdout.strip())
+            self.assertTrue(folder.exists())
+            self.assertTrue(polling.until(lambda: not folder.exists(), 20))
+        self.assertEqual(watch.found, [])
 
     def test_files(self):
         """Temporary files, and changes in the repository."""
