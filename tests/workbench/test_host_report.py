@@ -585,7 +585,7 @@ class Verdict(HostCase):
                 f"echo 0000:00:1f.0 > {PCI}/0000:00:1f.0/driver/unbind",
                 "echo 0000:00:1f.0 > /sys/bus/pci/drivers_probe"]
         self.assertEqual(judged["bind"], stub)
-        self.assertWords(text, "once the host has let go of all of its IOMMU group",
+        self.assertWords(text, "once all devices of its IOMMU group are taken from the host",
                          "0000:00:1f.0 (ISA bridge, lpc_ich) is in the same IOMMU group",
                          "pci-stub takes the place of its driver")
         found, report = self.report(self.host)

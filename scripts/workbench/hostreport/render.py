@@ -31,7 +31,7 @@ def render_verdict(judged):
                  for address in judged["addresses"] for line in judged["bind"])
     verdict = {"ready": "can be given to a guest now",
                "bind": "can be given to a guest once " + (
-                   "the host has let go of all of its IOMMU group" if shared else
+                   "all devices of its IOMMU group are taken from the host" if shared else
                    "it is bound to vfio-pci"),
                "no": "cannot be given to a guest"}[judged["verdict"]]
     if judged["unseen"]:
