@@ -931,6 +931,44 @@ static void test_optional_ids(void)
     qtest_quit(qts);
 }
 
+/* A node for each slot by monitor, before the machine exists */
+static void test_preconfig(void)
+{
+    QTestState *qts = qtest_init("-nodefaults --preconfig -machine virt,"
+                                 "cpu-hotplug=on -cpu cortex-a57 -m 256M "
+                                 EMPTY_FIRMWARE " -smp 2,maxcpus=4 "
+                                 "-object memory-backend-ram,id=ram0,size=256M "
+                                 "-numa node,nodeid=0,memdev=ram0 "
+                                 "-numa node,nodeid=1");
+    QDict *response;
+    QListEntry *entry;
+
+    /* Slots are known, and have no CPU yet. */
+    response = qtest_qmp(qts, "{'execute': 'query-hotpluggable-cpus'}");
+    g_assert_cmpuint(qlist_size(qdict_get_qlist(response, "return")), ==, 4);
+    qobject_unref(response);
+    for (int i = 0; i < 4; i++) {
+        qtest_qmp_assert_success(qts, "{'execute': 'set-numa-node',"
+                                 " 'arguments': {'type': 'cpu', 'node-id': %d,"
+                                 " 'core-id': %d}}", 1 - i / 2, i);
+    }
+    qtest_qmp_assert_success(qts, "{'execute': 'x-exit-preconfig'}");
+    qtest_qmp_eventwait(qts, "RESUME");
+
+    qtest_qmp_device_add(qts, CPU_TYPE, "a", "{'core-id': 3}");
+    response = qtest_qmp(qts, "{'execute': 'query-hotpluggable-cpus'}");
+    QLIST_FOREACH_ENTRY(qdict_get_qlist(response, "return"), entry) {
+        QDict *slot = qobject_to(QDict, qlist_entry_obj(entry));
+        QDict *props = qdict_get_qdict(slot, "props");
+        int core = qdict_get_int(props, "core-id");
+
+        g_assert_cmpint(qdict_get_int(props, "node-id"), ==, 1 - core / 2);
+        g_assert_cmpint(qdict_haskey(slot, "qom-path"), ==, core != 2);
+    }
+    qobject_unref(response);
+    qtest_quit(qts);
+}
+
 static void test_unplug_refused(void)
 {
     const Topology *t = &small;
@@ -1962,6 +2000,7 @@ int main(int argc, char **argv)
                        test_vector_lengths);
     }
     qtest_add_func("/arm-cpu-hotplug/optional-ids", test_optional_ids);
+    qtest_add_func("/arm-cpu-hotplug/preconfig", test_preconfig);
     qtest_add_func("/arm-cpu-hotplug/unplug-twice", test_unplug_twice);
     for (unsigned i = 0; i < ARRAY_SIZE(blockers); i++) {
         g_autofree char *blocked = g_strdup_printf(

@@ -5,7 +5,9 @@
  */
 
 #include "qemu/osdep.h"
+#include "qapi/error.h"
 #include "qobject/qdict.h"
+#include "qobject/qjson.h"
 #include "libqtest.h"
 #include "hw/pci/pci.h"
 #include "hw/pci/pci_regs.h"
@@ -115,6 +117,35 @@ static void test_last_slot(const void *data)
     qtest_quit(qts);
 }
 
+/* --- Ports without hotplug --- */
+
+static void assert_refused(QTestState *qts, const char *command,
+                           const char *arguments)
+{
+    QDict *error = qtest_qmp_assert_failure_ref(
+        qts, "{'execute': %s, 'arguments': %p}", command,
+        qobject_from_json(arguments, &error_abort));
+
+    g_assert_nonnull(strstr(qdict_get_str(error, "desc"),
+                            "does not support hotplugging"));
+    qobject_unref(error);
+}
+
+static void test_off(const void *data)
+{
+    const Machine *m = data;
+    g_autofree char *more = g_strconcat(
+        m->native, PORT("a", "chassis=1,hotplug=off")
+        PORT("b", "chassis=2,hotplug=off")
+        " -device pci-testdev,id=fixed,bus=b", NULL);
+    QTestState *qts = machine_start(m, more);
+
+    assert_refused(qts, "device_add",
+                   "{'driver': 'pci-testdev', 'id': 'new', 'bus': 'a'}");
+    assert_refused(qts, "device_del", "{'id': 'fixed'}");
+    qtest_quit(qts);
+}
+
 /* --- Interrupts --- */
 
 #define PORT_SLOT       8
@@ -192,6 +223,7 @@ int main(int argc, char **argv)
         }
         add_test(m, "slots", test_slots);
         add_test(m, "intx", test_intx);
+        add_test(m, "off", test_off);
         if (qtest_has_device("pci-bridge")) {
             add_test(m, "last-slot", test_last_slot);
         }
