@@ -20,8 +20,8 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
                 for name in ("tests/support", "scripts")]
 
 import fake  # noqa: E402
-from workbench.system import host, paths, polling, programs  # noqa: E402
-from workbench.testing import discovery, leftovers, runner, skips  # noqa: E402
+from workbench.system import host, paths, programs  # noqa: E402
+from workbench.testing import discovery, leftovers, reaper, runner, skips  # noqa: E402
 from workbench.ui import report  # noqa: E402
 
 
@@ -302,14 +302,14 @@ class Leftovers(unittest.TestCase):
 
     def test_reaped(self):
         """One whose parent has ended is waited for: others may look whether it is still there."""
-        with leftovers.Watch("/", 0.3) as watch:
-            done = subprocess.run(["sh", "-c", "sleep 2 > /dev/null 2>&1 & echo $!; sleep 1"],
-                                  check=True, env={**os.environ, **watch.env},
-                                  stdout=subprocess.PIPE, text=True)
-            folder = Path("/proc", done.stdout.strip())
-            self.assertTrue(folder.exists())
-            self.assertTrue(polling.until(lambda: not folder.exists(), 20))
-        self.assertEqual(watch.found, [])
+        look = "pid=$(sh -c 'sleep 0.5 > /dev/null & echo $!'); sleep 2; [ ! -e /proc/$pid ]"
+        with leftovers.Watch("/", 0.3):
+            for command, status in ((["sh", "-c", look], 0), (["sh", "-c", "exit 7"], 7),
+                                    (["sh", "-c", "kill -9 $$"], 137)):
+                done = subprocess.run([sys.executable, reaper.__file__, *command], check=False)
+                self.assertEqual(done.returncode, status, command)
+            self.assertEqual(subprocess.run(["sh", "-c", look], check=False).returncode, 1,
+                             "without it, the process is there for ever")
 
     def test_files(self):
         """Temporary files, and changes in the repository."""

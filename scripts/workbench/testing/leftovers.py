@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import threading
 from pathlib import Path
 
 from ..system import paths, polling
@@ -52,36 +51,6 @@ def _changes(top):
     return done.stdout.splitlines()
 
 
-class _Reaper(threading.Thread):
-    """Waits for processes that have become children of this one, as init does for those of others.
-
-    Whoever looks whether such a process is still there, as libvirt does, would see it for ever.
-    Children of its own are left to whoever has started them.
-    """
-
-    INTERVAL = 0.5          # seconds
-
-    def __init__(self):
-        super().__init__(daemon=True)
-        self._done = threading.Event()
-
-    def run(self):
-        foreign = set()
-        while not self._done.wait(self.INTERVAL):
-            parents = _parents()
-            foreign &= parents.keys()
-            foreign |= {pid for pid, (parent, _) in parents.items() if parent != os.getpid()}
-            for pid in foreign:
-                if parents[pid] == (os.getpid(), "Z"):
-                    with contextlib.suppress(ChildProcessError):
-                        os.waitpid(pid, os.WNOHANG)
-
-    def stop(self):
-        """End the thread."""
-        self._done.set()
-        self.join()
-
-
 class Watch:
     """Around a run, in a with statement; then found lists what is left, each as a text.
 
@@ -97,8 +66,6 @@ class Watch:
     def __enter__(self):
         # Those whose parent has ended then become children of this process and are not lost.
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-        self._reaper = _Reaper()
-        self._reaper.start()
         self._before = descendants()
         self._changes = _changes(self._top)
         # Short, for paths of sockets; libvirt's user looks for its folder in it.
@@ -121,5 +88,4 @@ class Watch:
         shutil.rmtree(self._folder, ignore_errors=True)
         self.found += [f"change in the repository: {line}" for line in _changes(self._top)
                        if line not in self._changes]
-        self._reaper.stop()
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)

@@ -11,7 +11,7 @@ from ..series import tree
 from ..system import host, paths, tools
 from ..system.programs import run
 from ..ui.report import WorkbenchError, duration, info, step
-from . import discovery, leftovers, libvirt, skips
+from . import discovery, leftovers, libvirt, reaper, skips
 
 # What a suite needs built: (tree, ninja targets; None is everything). The tree "arm64" is the
 # patched one for an Arm host; of "targets", the patched one for all targets, names of those.
@@ -147,7 +147,8 @@ def execute(wanted, factor, more):
     """Run the suites with the environment MORE; returns (list of Case, seconds by test)."""
     results = paths.MESON / "meson-logs/testlog.json"
     results.unlink(missing_ok=True)
-    command = tools.meson() + ["test", "-C", paths.MESON, "--no-rebuild", "-t", factor]
+    command = [tools.PYTHON, reaper.__file__, *tools.meson(), "test", "-C", paths.MESON,
+               "--no-rebuild", "-t", factor]
     for suite in wanted:
         command += ["--suite", suite]
     step("Running the suites " + ", ".join(wanted))
