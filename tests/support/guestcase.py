@@ -29,6 +29,12 @@ long_only = unittest.skipUnless(LONG, "takes long: set GUEST_LONG=1, or use the 
                                  "form (scripts/test --list)")
 
 
+# What the source of a migration may write if the channel is closed while pages are sent, because
+# the migration is cancelled or the destination refuses it. So does the pristine QEMU.
+CHANNEL_CLOSED = (r"^\S+: failed to save SaveStateEntry with id\(name\): \d+\(ram\): -5$",
+                  r"^\S+: Unable to write to (socket|command): Broken pipe$")
+
+
 class GuestCase(unittest.TestCase):
     """A test that boots guests; all that it starts is ended with it. They run at PLACE."""
 
@@ -107,8 +113,7 @@ class GuestCase(unittest.TestCase):
 
     def cancel_migration(self, guest):
         """Cancel the outgoing migration of a guest and wait until that is done."""
-        # QEMU reports a channel that is closed while a page is sent; so does the pristine one.
-        guest.expect(says=r"^\S+: failed to save SaveStateEntry with id\(name\): \d+\(ram\): -5$")
+        guest.expect(says=CHANNEL_CLOSED)
         guest.qmp("migrate_cancel")
         guest.wait_for(lambda: guest.qmp("query-migrate").get("status") == "cancelled",
                        "the migration is cancelled")

@@ -3,6 +3,7 @@
 
 import time
 
+from guestcase import CHANNEL_CLOSED
 from workbench.guest import modules
 from workbench.guest.qemu import Refused
 
@@ -198,7 +199,7 @@ class MigrationCases(Moving):
         self.assertEqual(target.wait_end(20), 1, target.process.errors())
         self.assertRegex(target.process.errors(), "(?i)cpu", "the destination names the cause")
         target.expect(status=1, says=("error: |load of migration failed", "(?i)cpu"))
-        source.expect(says="Sibling indicated error|(?i:migrat)")
+        source.expect(says=("Sibling indicated error|(?i:migrat)", *CHANNEL_CLOSED))
         if source.qmp("query-status")["status"] != "running":
             source.qmp("cont")
         self.assert_cpus(cpus, range(3))
