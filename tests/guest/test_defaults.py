@@ -59,7 +59,7 @@ class Defaults(guestcase.GuestCase):
 
     def test_descriptor(self):
         """What management software reads of the firmware names files that are there."""
-        data = datafiles.bundled(guestcase.QEMU.parent)
+        data = guestcase.QEMU.parent / datafiles.DATA
         described = json.loads((data / datafiles.DESCRIPTOR).read_text())
         for part in ("executable", "nvram-template"):
             file = Path(described["mapping"][part]["filename"])

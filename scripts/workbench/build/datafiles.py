@@ -13,9 +13,8 @@ from ..ui.report import WorkbenchError, info
 SUITES = ("trixie",)
 # Network cards that have an option ROM, by the name of its files.
 _NETWORK = ("e1000", "e1000e", "eepro100", "ne2k_pci", "pcnet", "rtl8139", "virtio", "vmxnet3")
-# In a build folder QEMU takes this for the root folder of what is installed.
-BUNDLE = "qemu-bundle"
-DATA = "/usr/local/share/qemu"      # with the default prefix
+# In a build folder, QEMU takes qemu-bundle for the root folder of what is installed.
+DATA = "qemu-bundle/usr/local/share/qemu"
 DESCRIPTOR = "firmware/60-edk2-aarch64.json"
 
 
@@ -46,13 +45,8 @@ def descriptor(folder):
     return template.read_text(encoding="utf-8").replace("@DATADIR@", str(folder))
 
 
-def bundled(build, data=DATA):
-    """The folder of the build folder BUILD that QEMU takes for DATA."""
-    return build / BUNDLE / data.lstrip("/")
-
-
-def provide(build, data=DATA):
-    """Link the files into what is DATA for the build folder BUILD, if they can be had.
+def provide(build):
+    """Link the files into the data folder of the build folder BUILD, if they can be had.
 
     Otherwise the user is told what does not work. Files that the build has of its own stay.
     """
@@ -62,7 +56,7 @@ def provide(build, data=DATA):
         info(f"{build.relative_to(paths.TOP)} lacks option ROMs and firmware ({error}). Start QEMU "
              "with -L and a data folder that has them, or with '-nic none' and '-bios FILE'.")
         return
-    data = bundled(build, data)
+    data = build / DATA
     data.mkdir(parents=True, exist_ok=True)
     for name, file in files.items():
         link = data / name

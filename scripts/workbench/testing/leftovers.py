@@ -2,7 +2,6 @@
 """What a run of the tests has left behind: processes, temporary files, changes in the repository."""
 
 import contextlib
-import ctypes
 import os
 import shutil
 import signal
@@ -11,8 +10,8 @@ import tempfile
 from pathlib import Path
 
 from ..system import paths, polling
+from . import reaper
 
-_PR_SET_CHILD_SUBREAPER = 36
 PATIENCE = 10               # seconds that a process may need to end after the one that started it
 
 
@@ -65,7 +64,7 @@ class Watch:
 
     def __enter__(self):
         # Those whose parent has ended then become children of this process and are not lost.
-        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        reaper.adopt()
         self._before = descendants()
         self._changes = _changes(self._top)
         # Short, for paths of sockets; libvirt's user looks for its folder in it.
@@ -88,4 +87,4 @@ class Watch:
         shutil.rmtree(self._folder, ignore_errors=True)
         self.found += [f"change in the repository: {line}" for line in _changes(self._top)
                        if line not in self._changes]
-        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+        reaper.adopt(False)

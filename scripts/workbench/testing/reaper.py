@@ -13,9 +13,14 @@ import sys
 _PR_SET_CHILD_SUBREAPER = 36
 
 
+def adopt(on=True):
+    """Have processes whose parent has ended become children of this one, or no more."""
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, int(on), 0, 0, 0)
+
+
 def main():
     """Run the command in sys.argv."""
-    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    adopt()
     with subprocess.Popen(sys.argv[1:]) as child:
         pid = status = None
         while pid != child.pid:
