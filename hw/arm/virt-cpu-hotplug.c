@@ -21,6 +21,7 @@
 #include "system/runstate.h"
 #include "system/tcg.h"
 #include "target/arm/cpu.h"
+#include "target/arm/internals.h"
 #include "virt-cpu.h"
 #include "trace.h"
 
@@ -336,5 +337,50 @@ void virt_cpu_hotplug_reset(VirtMachineState *vms)
     vms->guest_loaded = false;
     if (virt_cpu_hotplug_active(vms)) {
         acpi_cpu_complete_removals(&ACPI_GED(vms->acpi_dev)->cpuhp_state);
+    }
+}
+
+static CpuPowerState virt_cpu_power_state(const ARMCPU *cpu)
+{
+    switch (arm_cpu_affinity_info(cpu)) {
+    case PSCI_ON:
+        return CPU_POWER_STATE_ON;
+    case PSCI_ON_PENDING:
+        return CPU_POWER_STATE_ON_PENDING;
+    case PSCI_OFF:
+        return CPU_POWER_STATE_OFF;
+    default:
+        g_assert_not_reached();
+    }
+}
+
+static CpuSlotState virt_cpu_slot_state(VirtMachineState *vms,
+                                        const CPUState *cpu)
+{
+    if (!cpu) {
+        return CPU_SLOT_STATE_EMPTY;
+    }
+    if (cpu->ejected) {
+        return CPU_SLOT_STATE_EJECTED;
+    }
+    if (virt_cpu_hotplug_active(vms) && vms->acpi_dev &&
+        acpi_cpu_removal_requested(&ACPI_GED(vms->acpi_dev)->cpuhp_state,
+                                   cpu)) {
+        return CPU_SLOT_STATE_UNPLUG_PENDING;
+    }
+    return CPU_SLOT_STATE_PLUGGED;
+}
+
+void virt_cpu_describe_slot(MachineState *ms, const CPUArchId *slot,
+                            HotpluggableCPU *info)
+{
+    VirtMachineState *vms = VIRT_MACHINE(ms);
+
+    info->has_state = true;
+    info->state = virt_cpu_slot_state(vms, slot->cpu);
+    if (slot->cpu && !slot->cpu->ejected &&
+        (!kvm_enabled() || virt_cpu_hotplug_active(vms))) {
+        info->has_power_state = true;
+        info->power_state = virt_cpu_power_state(ARM_CPU(slot->cpu));
     }
 }

@@ -81,6 +81,15 @@ void virt_cpu_unplug_request(VirtMachineState *vms, DeviceState *dev,
 void virt_cpu_unplug(VirtMachineState *vms, DeviceState *dev, Error **errp);
 
 /**
+ * virt_cpu_describe_slot: The method of MachineClass of that name
+ *
+ * With KVM the power state of CPUs is known only if there is CPU hotplug:
+ * otherwise KVM's own PSCI has it.
+ */
+void virt_cpu_describe_slot(MachineState *ms, const CPUArchId *slot,
+                            HotpluggableCPU *info);
+
+/**
  * virt_cpu_hotplug_reset: Complete pending removals when the guest is reset
  *
  * Removes the CPUs that device_del has asked for. To be called with all vCPUs

@@ -13,6 +13,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
 
 import guestcase  # noqa: E402
 import monitor  # noqa: E402
+import slotcases  # noqa: E402
 from workbench.guest.cpus import SYSFS  # noqa: E402
 from workbench.guest.qemu import FACTOR  # noqa: E402
 
@@ -34,6 +35,7 @@ class Refusal(guestcase.GuestCase):
         # libvirt gives up after five seconds.
         self.assertLess(time.monotonic() - start, 5)
         self.assertEqual(cpus.taken(), {0, 1, 2})
+        self.assertEqual(slotcases.slot_state(cpus, 2), slotcases.ON)
         cpus.wait_view("CPU 2 still works", online={2})
         guest.check(f"echo 1 > {SYSFS}/cpu1/online")
         guest.check(f"echo 1 > {SYSFS}/cpu0/online")
@@ -62,6 +64,13 @@ class Refusal(guestcase.GuestCase):
         self.assert_refused("boot", cpus.delete, 0)
         self.assert_cpus(cpus, range(3))
         cpus.unplug(2)
+
+
+class Slots(guestcase.GuestCase):
+
+    def test_states(self):
+        """query-hotpluggable-cpus tells what the guest does with a slot."""
+        slotcases.assert_slot_states(self, *self.boot(self.config(smp="2,maxcpus=3")))
 
 
 class Moments(guestcase.GuestCase):

@@ -11,6 +11,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
 
 import labcase  # noqa: E402
 import probe  # noqa: E402
+import slotcases  # noqa: E402
 from guestcase import long_only  # noqa: E402
 from sharedcase import SharedCase  # noqa: E402
 
@@ -43,6 +44,13 @@ class Plug(SharedCase):
             self.assert_cpus(cpus, range(number))
         self.assertLessEqual(guest.process.threads(), threads)
         self.assert_sound(guest)
+
+    def test_slot_states(self):
+        """query-hotpluggable-cpus tells what the guest does with a slot."""
+        guest, cpus = self.shared()
+        self.come(guest, cpus, 1)
+        slotcases.assert_slot_states(self, guest, cpus)
+        self.go(cpus, 1)
 
     def test_boot_features(self):
         """A plugged CPU has all features of the boot CPU, and is of the same kind."""

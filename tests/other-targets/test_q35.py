@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-# meson: timeout=900
+# meson: timeout=900 parallel
 """A q35 guest of Debian: CPUs come and go, and devices behind a root port.
 
 The series changes code that q35 uses: CPU hot-plug by ACPI, the threads of CPUs, PCI bridges.

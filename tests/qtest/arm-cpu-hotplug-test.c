@@ -1966,6 +1966,106 @@ static void test_migration(const void *data)
     qtest_quit(target);
 }
 
+/*
+ * Check what query-hotpluggable-cpus says about the state of slot @index of the
+ * topology small; NULL if it should not say it.
+ */
+static void slot_state_check(QTestState *qts, int64_t index, const char *state,
+                             const char *power_state)
+{
+    QDict *resp = qtest_qmp(qts, "{'execute': 'query-hotpluggable-cpus'}");
+    QListEntry *entry;
+    bool found = false;
+
+    QLIST_FOREACH_ENTRY(qdict_get_qlist(resp, "return"), entry) {
+        QDict *slot = qobject_to(QDict, qlist_entry_obj(entry));
+        QDict *props = qdict_get_qdict(slot, "props");
+
+        if (qdict_get_int(props, "socket-id") * small.cores +
+            qdict_get_int(props, "core-id") != index) {
+            continue;
+        }
+        found = true;
+        g_assert_cmpstr(qdict_get_try_str(slot, "state"), ==, state);
+        g_assert_cmpstr(qdict_get_try_str(slot, "power-state"), ==,
+                        power_state);
+    }
+    g_assert_true(found);
+    qobject_unref(resp);
+}
+
+/* A slot is empty, plugged, asked for and refused, asked for, empty. */
+static void test_slot_state(void)
+{
+    const Topology *t = &small;
+    QTestState *qts = machine_start(t, NULL);
+    g_autofree char *hmp = NULL;
+
+    slot_state_check(qts, 0, "plugged", "on");
+    slot_state_check(qts, 1, "plugged", "off");
+    slot_state_check(qts, 2, "empty", NULL);
+
+    cpu_plug(qts, t, 2, "a");
+    slot_state_check(qts, 2, "plugged", "off");
+    control_write(qts, 2, CTRL_CLEAR_INSERT);
+    ost_write(qts, 2, 1 /* device check */, 0);
+    slot_state_check(qts, 2, "plugged", "off");
+
+    qtest_qmp_device_del_send(qts, "a");
+    slot_state_check(qts, 2, "unplug-pending", "off");
+    hmp = qtest_hmp(qts, "info hotpluggable-cpus");
+    g_assert_nonnull(strstr(hmp, "  state: \"unplug-pending\"\r\n"
+                            "  power_state: \"off\"\r\n"));
+    control_write(qts, 2, CTRL_CLEAR_REMOVE);
+    slot_state_check(qts, 2, "unplug-pending", "off");
+    ost_write(qts, 2, 3 /* eject request */, 1 /* failure */);
+    slot_state_check(qts, 2, "plugged", "off");
+
+    cpu_unplug(qts, 2, "a");
+    slot_state_check(qts, 2, "empty", NULL);
+
+    /* A reset completes what the guest was asked for. */
+    cpu_plug(qts, t, 3, "b");
+    qtest_qmp_device_del_send(qts, "b");
+    slot_state_check(qts, 3, "unplug-pending", "off");
+    qtest_system_reset(qts);
+    slot_state_check(qts, 3, "empty", NULL);
+    qtest_quit(qts);
+
+    qts = qtest_init("-machine virt,gic-version=2 -nodefaults "
+                     "-cpu cortex-a57 -smp 2,maxcpus=4,sockets=2,cores=2");
+    slot_state_check(qts, 1, "plugged", "off");
+    slot_state_check(qts, 2, "empty", NULL);
+    qtest_quit(qts);
+}
+
+/* During a migration an ejected CPU stays, and nobody runs it. */
+static void test_slot_state_ejected(void)
+{
+    const Topology *t = &small;
+    QTestState *qts = machine_start(t, NULL);
+    g_autofree char *path = NULL, *uri = NULL;
+    int fd = g_file_open_tmp("arm-cpu-hotplug-XXXXXX", &path, NULL);
+
+    g_assert_cmpint(fd, >=, 0);
+    close(fd);
+    uri = g_strdup_printf("file:%s", path);
+    cpu_plug(qts, t, 2, "a");
+
+    qtest_qmp_assert_success(qts, "{'execute': 'migrate-set-parameters', "
+                             "'arguments': {'max-bandwidth': 10}}");
+    qtest_qmp_assert_success(qts, "{'execute': 'migrate', 'arguments': "
+                             "{'uri': %s}}", uri);
+    /* Unasked: device_del is not possible now. */
+    control_write(qts, 2, CTRL_EJECT);
+    slot_state_check(qts, 2, "ejected", NULL);
+    qtest_qmp_assert_success(qts, "{'execute': 'migrate_cancel'}");
+    wait_device_event(qts, "DEVICE_DELETED", "a");
+    slot_state_check(qts, 2, "empty", NULL);
+    unlink(path);
+    qtest_quit(qts);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -1985,6 +2085,9 @@ int main(int argc, char **argv)
 
         qtest_add_data_func(path, &topologies[i], test_slots);
     }
+    qtest_add_func("/arm-cpu-hotplug/slot-state", test_slot_state);
+    qtest_add_func("/arm-cpu-hotplug/slot-state/ejected",
+                   test_slot_state_ejected);
     qtest_add_func("/arm-cpu-hotplug/cycles", test_cycles);
     qtest_add_func("/arm-cpu-hotplug/ged-event", test_ged_event);
     qtest_add_func("/arm-cpu-hotplug/cold-plugged", test_cold_plugged);

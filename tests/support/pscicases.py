@@ -102,10 +102,15 @@ class Monitor:
         """How often CPU has been started."""
         return self.field(cpu, 0)
 
-    def runs(self, cpu, patience=50):
-        """True if CPU, which has no order, is seen to run within so many looks."""
+    def wait_runs(self, cpu):
+        """Wait until CPU, which has no order, is seen to run. Raises GuestError."""
         laps = self.field(cpu, 3)
-        return any(self.field(cpu, 3) != laps for _ in range(patience))
+        self.guest.wait_for(lambda: self.field(cpu, 3) != laps, f"CPU {cpu} runs")
+
+    def stands_still(self, cpu, looks=5):
+        """True if CPU, which has no order, is not seen to run within so many looks."""
+        laps = self.field(cpu, 3)
+        return all(self.field(cpu, 3) == laps for _ in range(looks))
 
     def result(self, cpu):
         """What the last order gave on CPU, None while it is not done."""
@@ -150,7 +155,7 @@ class PsciCase:
         guest.wait_for(lambda: monitor.entries(cpu) == before + 1, f"CPU {cpu} has started")
         self.assertEqual(monitor.field(cpu, 1), context)
         self.assertEqual(monitor.field(cpu, 2) & 0xff00ffffff, cpu)
-        self.assertTrue(monitor.runs(cpu))
+        monitor.wait_runs(cpu)
         self.assertEqual(monitor.info(cpu), ON)
 
     def bring_up(self, monitor, cpu, context, function=CPU_ON[1]):
@@ -173,7 +178,7 @@ class PsciCase:
         """CPU turns itself off."""
         monitor.on(cpu, "call", CPU_OFF, 0, 0, 0)
         monitor.guest.wait_for(lambda: monitor.info(cpu) == OFF, f"CPU {cpu} is off")
-        self.assertFalse(monitor.runs(cpu, 5))
+        self.assertTrue(monitor.stands_still(cpu))
 
     def remove(self, guest, cpus, monitor, number):
         """device_del, which the guest obeys."""
@@ -248,7 +253,7 @@ class CallCases(PsciCase):
                 self.take_down(monitor, 2)
             self.remove(guest, cpus, monitor, 2)
             self.assert_free(monitor, 2)
-            self.assertFalse(monitor.runs(2, 5))
+            self.assertTrue(monitor.stands_still(2))
         cpus.add(3)
         cpus.add(2)
         # Never started.
@@ -258,7 +263,7 @@ class CallCases(PsciCase):
         self.bring_up(monitor, 2, 0x5555, CPU_ON[0])
         self.remove(guest, cpus, monitor, 1)
         self.assert_free(monitor, 1)
-        self.assertTrue(monitor.runs(2))
+        monitor.wait_runs(2)
         # All but the first are off after a reset, free slots are still free, and a removal that
         # was not answered is done.
         cpus.add(1)
@@ -326,7 +331,7 @@ class CallCases(PsciCase):
             guest.qmp("stop")
             guest.qmp("cont")
             self.assert_free(monitor, 1)
-            self.assertFalse(monitor.runs(1, 5))
+            self.assertTrue(monitor.stands_still(1))
             self.assertEqual(monitor.entries(1), before)
             self.cancel_migration(guest)
             guest.wait_for(lambda: 1 not in cpus.taken(), "CPU 1 is removed")
@@ -438,7 +443,7 @@ class HostileCases(PsciCase):
         guest.wait_for(lambda: self.usage(guest) == before,
                        lambda: f"threads and descriptors of QEMU are {before} again, and not "
                        f"{self.usage(guest)}")
-        self.assertTrue(monitor.runs(3))
+        monitor.wait_runs(3)
         # A device_del after all that is answered as ever.
         self.remove(guest, cpus, monitor, 3)
 

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-# meson: timeout=1800
+# meson: timeout=1800 parallel
 """Each topic of the series on just what it needs: it applies and keeps the rules, and, in the long
 form, each of its patches builds and passes the tests that exist there."""
 
