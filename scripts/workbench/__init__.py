@@ -10,10 +10,13 @@ to imports without a cycle.
     hostreport  what a host offers to guests (runs with Python 3.6)
     series      the patches, and the git repository of QEMU with them
     build       QEMU, compiled for this machine and for an Arm host
+    packages    packages for distributions
     guest       what a guest boots with, its QEMU, its console
+    distribution  a Debian that guests boot from its own disk
     lab         an emulated Arm host, in which guests run with KVM
     compare     one QEMU against another
     testing     running tests, ours and QEMU's own, and what they share
     bench       benchmarks
+    soak        everything at random, for hours
     demo        the demonstration
 """

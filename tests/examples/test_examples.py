@@ -3,12 +3,9 @@
 # meson: timeout=900 parallel
 """examples/: each is valid, boots, and does what it is for."""
 
-import contextlib
 import hashlib
 import re
 import signal
-import socket
-import subprocess
 import sys
 import unittest
 import xml.etree.ElementTree as ElementTree
@@ -17,15 +14,12 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
                 for name in ("tests/support", "scripts")]
 
+import domaincase  # noqa: E402
 import guestcase  # noqa: E402
 import virshell  # noqa: E402
 from example import FOLDER, Script  # noqa: E402
 from workbench.guest import assets, modules  # noqa: E402
-from workbench.guest.console import READY, Console  # noqa: E402
 from workbench.guest.cpus import Cpus  # noqa: E402
-from workbench.guest.qemu import FACTOR  # noqa: E402
-from workbench.system import host, paths  # noqa: E402
-from workbench.ui.report import WorkbenchError  # noqa: E402
 
 DRIVERS = ("virtio_blk", "virtio_net", "virtio_scsi", "sr_mod", "xhci-pci", "usbhid",
            "hid-generic")
@@ -137,37 +131,15 @@ class Valid(unittest.TestCase):
 
     def test_all(self):
         """libvirt's schema allows each domain."""
-        if host.missing("libvirt"):
-            self.skipTest("virt-xml-validate is missing; scripts/test installs it where it may")
         names = sorted(FOLDER.glob("*.xml"))
         self.assertEqual(len(names), 2)
         for path in names:
             with self.subTest(path.name):
-                validate(self, path)
+                domaincase.validate(self, path)
 
 
-def validate(test, path):
-    """The domain in the file PATH is valid."""
-    done = subprocess.run(["virt-xml-validate", path, "domain"], capture_output=True, text=True,
-                          check=False)
-    test.assertEqual(done.returncode, 0, done.stdout + done.stderr)
-
-
-class Libvirt(ExampleCase):
+class Libvirt(domaincase.DomainCase, ExampleCase):
     """The domains in a real libvirt, with what this machine has instead of an Arm host's."""
-
-    def setUp(self):
-        try:
-            self.virsh = virshell.Virsh()
-        except WorkbenchError as error:
-            self.skipTest(str(error))
-        self.addCleanup(self.virsh.close)
-        # Before that: how the domains end.
-        self.addCleanup(self.virsh.end)
-        user = virshell.USER
-        if user and subprocess.run(["test", "-x", guestcase.QEMU], user=user.pw_uid,
-                                   group=user.pw_gid, extra_groups=[], check=False).returncode:
-            self.skipTest(f"libvirt runs as {user.pw_name}, who may not run {guestcase.QEMU}")
 
     def adapted(self, name):
         """The domain of the example NAME as an element, changed for this machine."""
@@ -192,48 +164,13 @@ class Libvirt(ExampleCase):
         self.virsh.hand_over(disk, iso)
         return domain
 
-    def file(self, name, element):
-        """Write ELEMENT, or the text of one, to a file in libvirt's folder; returns its path."""
-        path = self.virsh.folder / name
-        if not isinstance(element, str):
-            element = ElementTree.tostring(element, encoding="unicode")
-        path.write_text(element, encoding="utf-8")
-        self.virsh.hand_over(path)
-        return path
-
-    def boot_domain(self, domain):
-        """Start DOMAIN and wait for its shell; returns a Domain."""
-        path = self.virsh.folder / "console"
-        log = paths.LOGS / "guest" / f"{self.id().replace('__main__.', '')}.console.log"
-        log.parent.mkdir(parents=True, exist_ok=True)
-        devices = domain.find("devices")
-        devices.remove(devices.find("console"))
-        serial = devices.find("serial")
-        serial.set("type", "unix")
-        ElementTree.SubElement(serial, "source", mode="connect", path=str(path))
-        with contextlib.closing(socket.socket(socket.AF_UNIX)) as listener:
-            listener.bind(str(path))
-            listener.listen()
-            listener.settimeout(60 * FACTOR)
-            self.virsh.hand_over(path)
-            self.virsh("define", self.file("domain.xml", domain))
-            self.virsh("start", domain.findtext("name"), seconds=120)
-            connection, _ = listener.accept()
-        self.addCleanup(connection.close)
-        # Wakes the thread that reads.
-        self.addCleanup(connection.shutdown, socket.SHUT_RDWR)
-        connection.settimeout(None)
-        console = Console(connection, domain.findtext("name"), log)
-        console.wait_text(READY, BOOT_SECONDS * FACTOR, "sign of a booted guest")
-        return virshell.Domain(console)
-
     def assert_valid(self, name):
         """What libvirt makes of the running domain is valid."""
-        validate(self, self.file("dump.xml", self.virsh("dumpxml", name)))
+        domaincase.validate(self, self.file("dump.xml", self.virsh("dumpxml", name)))
 
     def test_virt(self):
         """All devices are there; vCPUs and a disk come and go by virsh."""
-        guest = self.boot_domain(self.adapted("virt.xml"))
+        guest = self.boot_domain(self.adapted("virt.xml"), BOOT_SECONDS)
         self.assert_devices(guest)
         cpus = Cpus(guest)
 
@@ -320,7 +257,7 @@ class Libvirt(ExampleCase):
         for _ in range(64 - PORTS):
             ElementTree.SubElement(devices, "controller", type="pci", model="pcie-root-port")
         path = self.file("domain.xml", domain)
-        validate(self, path)
+        domaincase.validate(self, path)
         self.virsh("define", path)
         self.virsh("start", "virt", "--paused", seconds=120)
         for name in ("max-pcie-root-ports", "pcie-root-port-limit", "pcie-root-ports"):

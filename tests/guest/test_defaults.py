@@ -59,7 +59,7 @@ class Defaults(guestcase.GuestCase):
 
     def test_descriptor(self):
         """What management software reads of the firmware names files that are there."""
-        data = guestcase.QEMU.parent / datafiles.DATA
+        data = datafiles.inside(guestcase.QEMU.parent)
         described = json.loads((data / datafiles.DESCRIPTOR).read_text())
         for part in ("executable", "nvram-template"):
             file = Path(described["mapping"][part]["filename"])

@@ -127,6 +127,12 @@ class GuestCase(unittest.TestCase):
         if view.enabled is not None:
             self.assertEqual(view.enabled, numbers, f"the guest shows {view}")
 
+    def assert_sound(self, guest):
+        """The guest's kernel has complained of nothing that a CPU may have to do with."""
+        found = guest.run("dmesg | grep -E 'Oops|BUG|WARNING|SANITY CHECK|Unexpected|"
+                          "failed to come online'")[1]
+        self.assertEqual(found, "", "kernel messages of the guest")
+
     def assert_refused(self, pattern, function, *arguments):
         """FUNCTION(ARGUMENTS) is refused by QEMU with a message like the regular expression."""
         with self.assertRaisesRegex(Refused, pattern):

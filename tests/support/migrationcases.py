@@ -4,7 +4,7 @@
 import time
 
 from guestcase import CHANNEL_CLOSED
-from workbench.guest import modules
+from workbench.guest import migration, modules
 from workbench.guest.qemu import Refused
 
 
@@ -35,22 +35,11 @@ class Moving:
 
     def start_migration(self, source, destination, *capabilities):
         """Begin to move the guest with CAPABILITIES."""
-        for guest in (source, destination):
-            # The source waits for the destination's word, as libvirt lets it.
-            guest.qmp("migrate-set-capabilities", {"capabilities": [
-                {"capability": name, "state": True} for name in ("return-path", *capabilities)]})
-        uri = f"unix:{self.folder()}/migration"
-        destination.qmp("migrate-incoming", {"uri": uri})
-        source.qmp("migrate", {"uri": uri})
+        migration.begin(source, destination, f"unix:{self.folder()}/migration", *capabilities)
 
     def migration_status(self, source):
         """Wait for the end of the migration; returns the status on the source."""
-        def finished():
-            status = source.qmp("query-migrate").get("status")
-            return status if status in ("completed", "failed", "cancelled") else None
-
-        return source.wait_for(finished, lambda: f"migration to end; the source says "
-                               f"{source.qmp('query-migrate')}", 60)
+        return migration.wait_end(source)
 
     def moved(self, source, destination, *capabilities):
         """The guest is on the other side, and running there."""
@@ -60,9 +49,7 @@ class Moving:
 
     def arrived(self, source, destination):
         """The migration is complete: the guest runs on the other side."""
-        destination.wait_for(
-            lambda: destination.qmp("query-status")["status"] == "running",
-            lambda: f"the destination runs; it says {destination.qmp('query-status')}")
+        migration.wait_running(destination)
         source.close()
 
 

@@ -18,6 +18,8 @@ import fake  # noqa: E402
 TOP = fake.TOP
 PAGES = sorted([*TOP.glob("*.md"), *(TOP / "docs").glob("*.md"), *(TOP / "examples").glob("*.md"),
                 *(TOP / "tests").glob("*.md")])
+# Commands whose first word is a verb with options of its own.
+VERBS = ("scripts/series", "scripts/lab", "scripts/package")
 
 
 def text_without_blocks(text):
@@ -68,11 +70,12 @@ def bad_commands(text):
         match = re.match(r"(scripts/[\w-]+)((?: [^\s|&;`]+)*)", line)
         if not match or line.startswith("scripts/workbench"):
             continue
-        name, words = match[1], match[2].split()
+        # What comes after "--" is for another command.
+        name, words = match[1], match[2].partition(" -- ")[0].split()
         if not (TOP / name).is_file():
             bad.append(line)
             continue
-        verb = words[:1] if name in ("scripts/series", "scripts/lab") and words and re.fullmatch(
+        verb = words[:1] if name in VERBS and words and re.fullmatch(
             "[a-z]+", words[0]) else []
         said = usage(name, *verb)
         if said is None:

@@ -46,16 +46,25 @@ def needed():
     return os.uname().machine != "aarch64"
 
 
-def build(targets=TARGETS):
-    """Build build/qemu as it stands, edits included; returns the path of qemu-system-aarch64.
+def build(targets=TARGETS, which="patched"):
+    """Build one tree; returns the path of its qemu-system-aarch64.
 
+    which: "patched" (build/qemu as it stands, edits included) or "pristine" (the base).
     Only what changed is built again. Raises WorkbenchError with the end of the log.
     """
     host.require("series", "build")
     tools.ensure()
     tree.ensure()
-    make(paths.QEMU_SRC, paths.PATCHED_ARM64, targets, "cross")
-    return paths.PATCHED_ARM64 / emulators.BINARY
+    if which == "patched":
+        source, folder, name = paths.QEMU_SRC, paths.PATCHED_ARM64, "cross"
+    elif which == "pristine":
+        source, folder, name = paths.BASE_SRC, paths.PRISTINE_ARM64, "pristine-cross"
+        with tree.locked():
+            tree.worktree(source, tree.BASE)
+    else:
+        raise ValueError(f"no such tree: {which}")
+    make(source, folder, targets, name)
+    return folder / emulators.BINARY
 
 
 def make(source, folder, targets, name):
@@ -134,12 +143,13 @@ def program(name):
     return str(WRAPPERS / f"{TRIPLET}-{name}") if needed() else name
 
 
-def libraries_of(*binaries):
+def libraries_of(*binaries, root=None):
     """{name: path} of all shared libraries that the programs need, the loader included.
 
+    They are looked for below the folder ROOT, by default where the programs made here find theirs.
     Raises WorkbenchError when one is not there.
     """
-    root = SYSROOT if needed() else Path("/")
+    root = root or (SYSROOT if needed() else Path("/"))
     found = {}
     queue = [str(binary) for binary in binaries]
     while queue:

@@ -6,43 +6,97 @@ them. So a guest with default devices starts as it does with an installed QEMU.
 """
 
 import os
+import re
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
 
 from ..system import debfiles, paths
 from ..ui.report import WorkbenchError, info
 
 SUITES = ("trixie",)
-# Network cards that have an option ROM, by the name of its files.
-_NETWORK = ("e1000", "e1000e", "eepro100", "ne2k_pci", "pcnet", "rtl8139", "virtio", "vmxnet3")
 # In a build folder, QEMU takes qemu-bundle for the root folder of what is installed.
-DATA = "qemu-bundle/usr/local/share/qemu"
+BUNDLE = "qemu-bundle"
 DESCRIPTOR = "firmware/60-edk2-aarch64.json"
+LICENCE = "copyright"
+
+# Network cards and displays that have an option ROM, by the name of its files.
+_NETWORK = ("e1000", "e1000e", "eepro100", "ne2k_pci", "pcnet", "rtl8139", "virtio", "vmxnet3")
+_DISPLAYS = ("ati", "bochs-display", "cirrus", "qxl", "ramfb", "stdvga", "virtio", "vmware")
+_BOARDS = ("npcm7xx", "npcm8xx")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A Debian package with such files. folder: below build/data. files: {name in QEMU's data
+    folder: regular expression for the path in the package}."""
+
+    folder: str
+    package: str
+    what: str
+    files: dict
+
+    def place(self):
+        """The folder that has the files after fetch(), and with them LICENCE and "package", the
+        name of the package's file."""
+        return paths.DATA / self.folder
+
+
+ORIGINS = (
+    Origin("option-roms", "ipxe-qemu", "option ROMs of network cards",
+           {f"{kind}-{card}.rom": rf"usr/(share|lib/ipxe)/qemu/{kind}-{card}\.rom"
+            for kind in ("efi", "pxe") for card in _NETWORK}),
+    Origin("video-roms", "seabios", "option ROMs of displays",
+           {f"vgabios-{name}.bin": rf"usr/share/seabios/vgabios-{name}\.bin"
+            for name in _DISPLAYS}),
+    Origin("boot-roms", "qemu-system-data", "boot ROMs of boards",
+           {f"{board}_bootrom.bin": rf"usr/share/qemu/{board}_bootrom\.bin"
+            for board in _BOARDS}),
+    # The names are those that QEMU's own tarball gives to these files, and that its documents use;
+    # QEMU_EFI.fd is for -bios.
+    Origin("firmware", "qemu-efi-aarch64", "UEFI firmware",
+           {"QEMU_EFI.fd": r"usr/share/qemu-efi-aarch64/QEMU_EFI\.fd",
+            "edk2-aarch64-code.fd": r"usr/share/AAVMF/AAVMF_CODE(\.no-secboot)?\.fd",
+            "edk2-arm-vars.fd": r"usr/share/AAVMF/AAVMF_VARS\.fd"}),
+)
 
 
 def fetch():
     """Have all files; returns {name in the data folder: path}. Raises WorkbenchError."""
-    roms = {f"{kind}-{card}.rom": rf"usr/(share|lib/ipxe)/qemu/{kind}-{card}\.rom"
-            for kind in ("efi", "pxe") for card in _NETWORK}
-    # The names are those that QEMU's own tarball gives to these files, and that its documents use;
-    # QEMU_EFI.fd is for -bios.
-    firmware = {"QEMU_EFI.fd": r"usr/share/qemu-efi-aarch64/QEMU_EFI\.fd",
-                "edk2-aarch64-code.fd": r"usr/share/AAVMF/AAVMF_CODE(\.no-secboot)?\.fd",
-                "edk2-arm-vars.fd": r"usr/share/AAVMF/AAVMF_VARS\.fd"}
     found = {}
-    for folder, package, files, what in (
-            ("option-roms", "ipxe-qemu", roms, "option ROMs of network cards"),
-            ("firmware", "qemu-efi-aarch64", firmware, "UEFI firmware")):
-        place = debfiles.have(paths.DATA / folder, (package, SUITES), "all", files, what)
-        found.update({name: place / name for name in files})
+    for origin in ORIGINS:
+        licence = {LICENCE: rf"usr/share/doc/{origin.package}/copyright"}
+        place = debfiles.have(origin.place(), (origin.package, SUITES), "all",
+                              {**origin.files, **licence}, origin.what)
+        found.update({name: place / name for name in origin.files})
     return found
 
 
-def descriptor(folder):
-    """The description of the firmware in the data folder FOLDER, as libvirt reads it: a text.
+def configured(build):
+    """The data folder, an absolute path, with which the build folder BUILD was configured."""
+    text = (build / "config-host.h").read_text(encoding="utf-8")
+    return Path(re.search(r'^#define CONFIG_QEMU_DATADIR "(.*)"', text, re.MULTILINE)[1])
+
+
+def inside(build):
+    """The data folder of QEMU when it runs in the build folder BUILD."""
+    return build / BUNDLE / str(configured(build)).lstrip("/")
+
+
+def descriptor(code, variables):
+    """The description of the firmware in the files CODE and VARIABLES, as libvirt reads it: a text.
 
     See docs/interop/firmware.json in QEMU.
     """
     template = paths.QEMU_SRC / "pc-bios/descriptors/60-edk2-aarch64.json"
-    return template.read_text(encoding="utf-8").replace("@DATADIR@", str(folder))
+    text = template.read_text(encoding="utf-8")
+    return text.replace("@DATADIR@/edk2-aarch64-code.fd", str(code)) \
+        .replace("@DATADIR@/edk2-arm-vars.fd", str(variables))
+
+
+def _described(folder):
+    """descriptor() of the files in the data folder FOLDER."""
+    return descriptor(folder / "edk2-aarch64-code.fd", folder / "edk2-arm-vars.fd")
 
 
 def provide(build):
@@ -56,7 +110,7 @@ def provide(build):
         info(f"{build.relative_to(paths.TOP)} lacks option ROMs and firmware ({error}). Start QEMU "
              "with -L and a data folder that has them, or with '-nic none' and '-bios FILE'.")
         return
-    data = build / DATA
+    data = inside(build)
     data.mkdir(parents=True, exist_ok=True)
     for name, file in files.items():
         link = data / name
@@ -68,4 +122,25 @@ def provide(build):
     place = data / DESCRIPTOR
     if not place.exists():
         place.parent.mkdir(exist_ok=True)
-        place.write_text(descriptor(data), encoding="utf-8")
+        place.write_text(_described(data), encoding="utf-8")
+
+
+def install(folder, meant):
+    """Copy the files to the data folder FOLDER, which will be found as MEANT when QEMU runs.
+
+    Raises WorkbenchError when they cannot be had.
+    """
+    files = fetch()
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, file in files.items():
+        copy(file, folder / name)
+    place = folder / DESCRIPTOR
+    place.parent.mkdir(exist_ok=True)
+    place.write_text(_described(meant), encoding="utf-8")
+
+
+def copy(file, target):
+    """Copy FILE to the path TARGET, readable for all. Zeros become holes: a flash image of 64 MiB
+    has a few MiB of other contents."""
+    subprocess.run(["cp", "--remove-destination", "--sparse=always", file, target], check=True)
+    target.chmod(0o644)

@@ -29,6 +29,7 @@ OPTIONS = (
 SPACE = 6.0             # GiB for everything: one tree with its tests takes 1.5
 BINARY = "qemu-system-aarch64"
 STAMP = "workbench-configured.json"
+SHOWN = 10              # names of targets that a message may have
 
 
 def environment(more=None):
@@ -81,6 +82,25 @@ def known_targets(source):
             if name.endswith(("-softmmu", "-linux-user"))]
 
 
+def select(source, wanted):
+    """The targets WANTED, each once; ["all"] is all that the tree SOURCE can be built for.
+
+    Raises WorkbenchError for an unknown name.
+    """
+    known = known_targets(source)
+    unknown = [name for name in wanted if name not in known and name != "all"]
+    if unknown:
+        raise WorkbenchError(f"There is no target {', '.join(unknown)}. There are: all, "
+                             + ", ".join(known))
+    return known if "all" in wanted else list(dict.fromkeys(wanted))
+
+
+def target_list(names):
+    """The option of configure for the targets NAMES, as in known_targets()."""
+    return "--target-list=" + ",".join(
+        name if name.endswith("-linux-user") else f"{name}-softmmu" for name in names)
+
+
 def program(target):
     """The emulator of TARGET, which is also what ninja calls it."""
     user = target.removesuffix("-linux-user")
@@ -104,20 +124,14 @@ def build_targets(which, wanted):
     if which == "pristine":
         with tree.locked():
             tree.worktree(source, tree.BASE)
-    known = known_targets(source)
-    unknown = [name for name in wanted if name not in known and name != "all"]
-    if unknown:
-        raise WorkbenchError(f"There is no target {', '.join(unknown)}. There are: all, "
-                             + ", ".join(known))
-    names = known if "all" in wanted else list(dict.fromkeys(wanted))
+    names = select(source, wanted)
     first = [program(name) for name in names if name in TARGETS]
     rest = [program(name) for name in names if name not in TARGETS]
     if first:
         build(which, first)
     if rest:
         options = [o for o in OPTIONS if not o.startswith("--target-list=")]
-        options += ["--enable-linux-user"] + ["--target-list=" + ",".join(
-            name if name.endswith("-linux-user") else f"{name}-softmmu" for name in known)]
+        options += ["--enable-linux-user", target_list(known_targets(source))]
         configure_and_make(source, other, rest, f"{which}-targets", tuple(options))
     return [folder / name for name in first] + [other / name for name in rest]
 
@@ -131,8 +145,9 @@ def built(which="patched"):
 def configure_and_make(source, folder, targets=None, name=None, options=OPTIONS, more=None):
     """Configure `folder` for the tree `source` if that is needed, then run ninja in it.
 
-    Both go on where an interrupted run stopped. name is for messages and the name of the logs,
-    more is added to the environment of both.
+    Both go on where an interrupted run stopped. targets: names of ninja targets, None for all, or a
+    function that finds the names in the folder once it is configured. name is for messages and the
+    name of the logs, more is added to the environment of both.
     """
     name = name or folder.name
     folder.mkdir(parents=True, exist_ok=True)
@@ -141,7 +156,7 @@ def configure_and_make(source, folder, targets=None, name=None, options=OPTIONS,
     # Two ninjas in one folder would undo each other's work.
     with lock.held(folder / ".workbench.lock", f"waiting for another build in {folder}"):
         _configure(source, folder, name, options, environment(more))
-        _make(folder, targets, name, environment(more))
+        _make(folder, targets(folder) if callable(targets) else targets, name, environment(more))
 
 
 def _configure(source, folder, name, options, env):
@@ -183,14 +198,16 @@ def _configured(folder):
 
 
 def _make(folder, targets, name, env):
-    step(f"Building QEMU ({name}): {' '.join(targets) if targets else 'everything'}")
+    targets = targets or ()
+    few = " ".join(targets) if len(targets) <= SHOWN else f"{len(targets)} targets"
+    step(f"Building QEMU ({name}): {few or 'everything'}")
 
     def progress(line):
         match = re.match(r"\[(\d+)/(\d+)\]", line)
         return match.group(0) if match else None
 
     log = paths.LOGS / f"build-{name}.log"
-    command = ["ninja", *(targets or ())]
+    command = ["ninja", *targets]
     status = run(command, cwd=folder, env=env, what="Building QEMU", log=log,
                  parse=progress, check=False)
     if status:

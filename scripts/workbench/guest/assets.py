@@ -125,7 +125,8 @@ def firmware_sparc64():
                          "OpenBIOS for sun4u") / "openbios-sparc64"
 
 
-def _busybox(arch):
+def busybox(arch="arm64"):
+    """Return the path of a static busybox for ARCH, "arm64" or "amd64"."""
     folder = debfiles.have(paths.GUEST / f"busybox-{arch}", ("busybox-static", ("trixie",)), arch,
                            {"busybox": r"(usr/)?bin/busybox"}, f"busybox for {arch}")
     return folder / "busybox"
@@ -134,13 +135,14 @@ def _busybox(arch):
 def initrd(arch="arm64"):
     """Return the path of the initial RAM disk for test guests of ARCH ("arm64" or "amd64")."""
     name = "initrd.gz" if arch == "arm64" else f"initrd-{arch}.gz"
-    return atomic.write_if_changed(paths.GUEST / name, initramfs.base(_busybox(arch)))
+    return atomic.write_if_changed(paths.GUEST / name, initramfs.base(busybox(arch)))
 
 
-def initrd_kexec(kernel_name=DEFAULT_KERNEL):
-    """Return the path of an initial RAM disk that can kexec.
+def kexec_files(initial, kernel_name=DEFAULT_KERNEL):
+    """{name in a guest: path} of what kexec needs, for initramfs.extended().
 
-    It has the command kexec, and as /boot/vmlinuz and /boot/initrd.gz what to start with it.
+    That is the command kexec, and as /boot/vmlinuz and /boot/initrd.gz what to start with it: the
+    kernel KERNEL_NAME and the file INITIAL.
     """
     folder = paths.GUEST / "kexec"
     if not (folder / "package").exists():
@@ -157,9 +159,14 @@ def initrd_kexec(kernel_name=DEFAULT_KERNEL):
                 debfiles.extract(deb, wanted, new)
             (new / "package").write_text("".join(f"{deb.name}\n" for deb in debs))
     files = {f"lib/{path.name}": path for path in folder.iterdir() if path.name.startswith("l")}
+    return files | {"bin/kexec": folder / "kexec", "boot/vmlinuz": kernel(kernel_name),
+                    "boot/initrd.gz": initial}
+
+
+def initrd_kexec(kernel_name=DEFAULT_KERNEL):
+    """Return the path of an initial RAM disk that can kexec, see kexec_files()."""
     base = initrd()
-    files |= {"bin/kexec": folder / "kexec", "boot/vmlinuz": kernel(kernel_name),
-              "boot/initrd.gz": base}
+    files = kexec_files(base, kernel_name)
     return atomic.write_if_changed(paths.GUEST / f"initrd-kexec-{kernel_name}.cpio",
                                    initramfs.extended(base.read_bytes(), files))
 

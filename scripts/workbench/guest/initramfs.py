@@ -72,17 +72,22 @@ def base(busybox):
     BUSYBOX is the path of a static busybox for the guest's architecture.
     """
     archive = Archive()
-    for folder in ("bin", "dev", "proc", "sys", "tmp"):
+    add_base(archive, busybox)
+    return gzip.compress(archive.bytes(), compresslevel=6, mtime=0)
+
+
+def add_base(archive, busybox, programs="bin"):
+    """Add to ARCHIVE what init needs, and init. PROGRAMS is the folder that /bin is."""
+    for folder in (programs, "dev", "proc", "sys", "tmp"):
         archive.folder(folder)
     # The kernel opens it for init before anything is mounted.
     archive.node("dev/console", 5, 1)
-    archive.file("bin/busybox", Path(busybox).read_bytes(), 0o755)
+    archive.file(f"{programs}/busybox", Path(busybox).read_bytes(), 0o755)
     # Enough for init, which lets busybox make the links of all its other commands.
-    archive.symlink("bin/sh", "busybox")
+    archive.symlink(f"{programs}/sh", "busybox")
     for script in sorted(GUEST_FILES.iterdir()):
-        name = "init" if script.name == "init" else f"bin/{script.name}"
+        name = "init" if script.name == "init" else f"{programs}/{script.name}"
         archive.file(name, script.read_bytes(), 0o755)
-    return gzip.compress(archive.bytes(), compresslevel=6, mtime=0)
 
 
 def extended(initrd, files):

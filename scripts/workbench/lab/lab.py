@@ -29,6 +29,10 @@ MACHINE = "virt,virtualization=on,gic-version=3,iommu=smmuv3"
 # Pointer authentication as the architecture has it takes half of the time under emulation.
 CPU = "max,pauth-impdef=on"
 
+# What QEMUs on the host may write: KVM recommends as many CPUs as the host has, which are few.
+RECOMMENDED = (r"warning: Number of (SMP|hotpluggable) cpus requested \(\d+\) exceeds the "
+               r"recommended cpus supported by KVM \(\d+\)$")
+
 
 def config(qemu=None, **changes):
     """The Config of the host; QEMU is the emulator, CHANGES are fields of Config.

@@ -100,6 +100,15 @@ def mirrors():
     return tuple(dict.fromkeys(found))
 
 
+def reachable():
+    """True when the mirror answers."""
+    try:
+        download(f"{mirror()}dists/stable/Release", paths.TMP / "Release").unlink()
+    except WorkbenchError:
+        return False
+    return True
+
+
 def native():
     """The machine's own architecture, in Debian's words."""
     return subprocess.run(["dpkg", "--print-architecture"], capture_output=True, text=True,
@@ -137,8 +146,40 @@ def newest(regex, arch, suites):
         offers = [o for suite in suites for o in _offers(suite, arch, regex)]
     if not offers:
         raise WorkbenchError(f"No package named like {regex} for {arch} in the suites "
-                             f"{', '.join(suites)} of {_mirror()}.")
+                             f"{', '.join(suites)} of {mirror()}.")
     return max(offers, key=_version_key).name
+
+
+def offered(names, arch, suite):
+    """Those of the package NAMES that SUITE has for ARCH, a set. Raises WorkbenchError without a
+    mirror."""
+    with _locked():
+        _update({(suite, arch)})
+        return {offer.name for offer in _offers(suite, arch, "|".join(map(re.escape, names)))}
+
+
+def closure(names, arch, suite, recommends=False):
+    """The Packages that an installation of NAMES takes on a machine that has none.
+
+    NAMES are names or patterns of apt, such as "?essential". All come from SUITE. RECOMMENDS True
+    takes what they recommend as well. Raises WorkbenchError when apt finds no way.
+    """
+    listed = paths.APT / f"sources-{suite}-{arch}.list"
+    with _locked():
+        _update({(suite, arch)})
+        listed.write_text(source_line(suite, arch) + "\n", encoding="utf-8")
+        command = ["apt-get", "-c", _config(), "-qq", "--simulate",
+                   "-o", f"Dir::Etc::sourcelist={listed}", "-o", f"APT::Architecture={arch}",
+                   "-o", f"APT::Install-Recommends={str(recommends).lower()}", "install", *names]
+        done = subprocess.run([str(word) for word in command], capture_output=True, text=True,
+                              check=False)
+    # A line for each, such as: Inst dash (0.5.12-12 Debian:13.1/stable [arm64])
+    found = re.findall(r"^Inst (\S+?)(?::\w+)? \((\S+) ", done.stdout, re.M)
+    if done.returncode or not found:
+        raise WorkbenchError(f"apt cannot install {', '.join(names)} for {arch} from {suite} of "
+                             f"{mirror()}:\n{done.stderr.strip() or done.stdout.strip()}")
+    # The lists of an architecture have the packages for all of them, too.
+    return [Package(name, arch, (suite,), version) for name, version in found]
 
 
 def sources(name, pattern, suites=("sid", "testing", "trixie-backports", "trixie")):
@@ -154,7 +195,7 @@ def sources(name, pattern, suites=("sid", "testing", "trixie-backports", "trixie
                 for line in stanza.get("Checksums-Sha256", "").split("\n"):
                     sha256, size, filename = (line.split() + [""] * 3)[:3]
                     if filename and re.fullmatch(pattern, filename):
-                        uri = f"{_mirror()}{stanza['Directory']}/{filename}"
+                        uri = f"{mirror()}{stanza['Directory']}/{filename}"
                         offers.append(Offer(name, stanza["Version"], suite, uri, int(size),
                                             sha256))
     return sorted(dict.fromkeys(offers), key=_version_key, reverse=True)
@@ -201,12 +242,37 @@ def _locked():
     return lock.held(paths.APT / "lock", "waiting for another run to finish its downloads")
 
 
-def _mirror():
+def mirror():
+    """Address of the Debian archive that is used, ending in "/". Raises WorkbenchError if none."""
     if not mirrors():
         raise WorkbenchError(
             "This machine's apt has no Debian mirror configured. Set DEBIAN_MIRROR in the "
             "environment to the address of one (it ends in /debian) and run again.")
     return mirrors()[0]
+
+
+def _signed():
+    return next((f"signed-by={k} " for k in KEYRINGS if os.path.exists(k)), "")
+
+
+def source_line(suite, arch):
+    """The line of sources.list for SUITE; ARCH is an architecture of Debian or SOURCE."""
+    if arch == SOURCE:
+        return f"deb-src [{_signed()}] {mirror()} {suite} main"
+    return f"deb [{_signed()}arch={arch}] {mirror()} {suite} main"
+
+
+def acquire():
+    """{option of apt: value}: how this machine reaches mirrors and judges the age of their lists.
+
+    For an apt that does not read this machine's configuration.
+    """
+    lines = subprocess.run(["apt-config", "dump", "--format", "%f %v%n", "Acquire"],
+                           capture_output=True, text=True, check=False).stdout.splitlines()
+    found = dict(line.partition(" ")[::2] for line in lines)
+    return {**{name: value for name, value in found.items()
+               if value and re.search(r"::(Proxy\b|Check-Valid-Until$|Check-Date$)", name)},
+            **ACQUIRE}
 
 
 def _config():
@@ -247,17 +313,10 @@ def _update(wanted, force=False):
     """
     wanted = {(suite, native() if arch == "all" else arch) for suite, arch in wanted}
     listed = paths.APT / "sources.list"
-    signed = next((f"signed-by={k} " for k in KEYRINGS if os.path.exists(k)), "")
-    mirror = _mirror()
-    entry = {}
-    for suite, arch in wanted:
-        if arch == SOURCE:
-            entry[suite, arch] = f"deb-src [{signed}] {mirror} {suite} main"
-        else:
-            entry[suite, arch] = f"deb [{signed}arch={arch}] {mirror} {suite} main"
+    entry = {key: source_line(*key) for key in wanted}
     old = set(listed.read_text(encoding="utf-8").splitlines()) if listed.exists() else set()
     # A changed mirror or keyring makes the old entries useless.
-    old = {line for line in old if f" {mirror} " in line and f"[{signed}" in line}
+    old = {line for line in old if f" {mirror()} " in line and f"[{_signed()}" in line}
     stamp = paths.APT / "updated"
     fresh = stamp.exists() and time.time() - stamp.stat().st_mtime < MAX_AGE
     if fresh and not force and set(entry.values()) <= old:
@@ -271,7 +330,7 @@ def _update(wanted, force=False):
     if not have:
         raise WorkbenchError(
             f"The package lists of {', '.join(sorted({s for s, _ in wanted}))} could not be "
-            f"loaded from {mirror}. Is there a network? The last lines of {log}:\n\n{tail(log)}")
+            f"loaded from {mirror()}. Is there a network? The last lines of {log}:\n\n{tail(log)}")
     if not status:
         stamp.touch()
     else:
@@ -365,7 +424,7 @@ def _find(specs):
                      if o.name == spec.name and spec.version in (None, o.version)]
             if right:
                 return max(right, key=_version_key)
-        raise WorkbenchError(f"Package {spec} is not on the mirror {_mirror()}.")
+        raise WorkbenchError(f"Package {spec} is not on the mirror {mirror()}.")
 
     return [best(spec) for spec in specs]
 

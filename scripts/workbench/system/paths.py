@@ -24,11 +24,15 @@ PATCHED_ARM64 = BUILD / "patched-arm64"
 CROSS = BUILD / "cross"
 # Emulators of other targets than those of PATCHED.
 TARGETS = BUILD / "targets"
+# With all features. FULL-RELEASE are those for packages, which are beside it.
+FULL = BUILD / "full"
+PACKAGES = BUILD / "packages"
 
 # ccache hashes the relative path from build to source folder. So each source is a folder named
 # "qemu" next to its build folder: a file that the series does not touch is compiled only once.
 BASE_SRC = BUILD / "base" / "qemu"
 PRISTINE = BUILD / "base" / "pristine"
+PRISTINE_ARM64 = BUILD / "base" / "arm64"
 PRISTINE_TARGETS = BUILD / "base" / "targets"
 BISECT_SRC = BUILD / "bisect" / "qemu"
 BISECT_BUILD = BUILD / "bisect" / "build"
@@ -42,11 +46,16 @@ TOOLS = BUILD / "tools"
 APT = BUILD / "apt"
 CACHE = BUILD / "cache"
 DATA = BUILD / "data"
+DISTRIBUTION = BUILD / "distribution"
 GUEST = BUILD / "guest"
 LAB = BUILD / "lab"
 LIBVIRT = BUILD / "libvirt"
 LOGS = BUILD / "logs"
 MESON = BUILD / "meson"
+# Tests of others: kvm-unit-tests, LTP and programs for guests.
+OUTSIDE = BUILD / "outside"
+ROOTS = BUILD / "roots"
+SOAK = BUILD / "soak"
 TMP = BUILD / "tmp"
 
 USER_CACHE = (Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")

@@ -11,10 +11,11 @@ from ..series import tree
 from ..system import host, paths, tools
 from ..system.programs import run
 from ..ui.report import WorkbenchError, duration, info, step
-from . import discovery, leftovers, libvirt, reaper, skips
+from . import discovery, leftovers, libvirt, libvirtroots, reaper, skips
 
 # What a suite needs built: (tree, ninja targets; None is everything). The tree "arm64" is the
-# patched one for an Arm host; of "targets", the patched one for all targets, names of those.
+# patched one for an Arm host, "pristine-arm64" the pristine one; of "targets", the patched one for
+# all targets, names of those.
 NEEDS = {
     "workbench": (),
     "series": (),
@@ -31,12 +32,18 @@ NEEDS["other-targets"] = (("patched", None),
                           ("pristine", tuple(f"qemu-system-{name}" for name in emulators.TARGETS
                                              if name != "aarch64")))
 NEEDS["examples"] = (("patched", ("qemu-system-aarch64", "qemu-img")),)
+NEEDS["management"] = NEEDS["ports"]
 NEEDS["kvm"] = (("patched", ("qemu-system-aarch64", "qemu-img")), ("arm64", cross.TARGETS))
 NEEDS["vfio"] = NEEDS["kvm"]
+NEEDS["outside"] = (*NEEDS["kvm"], ("pristine", ("qemu-system-aarch64",)),
+                    ("pristine-arm64", ("qemu-system-aarch64",)))
+NEEDS["distribution"] = (("patched", ("qemu-system-aarch64", "qemu-img")),)
+NEEDS["packages"] = (("patched", ("qemu-system-aarch64", "qemu-img")),)
 NEEDS.update({long: NEEDS[short] for short, long in discovery.LONG.items()})
 NEEDS["other-targets-long"] += (("targets", ("mips64el", "sparc64")),)
 # Suites that boot firmware or kernels.
-BOOTING = ("compat", "guest", "other-targets", "ports", "examples", "kvm", "vfio")
+BOOTING = ("compat", "guest", "other-targets", "ports", "examples", "management", "distribution",
+           "kvm", "vfio", "outside", "packages")
 BOOTING += tuple(long for short, long in discovery.LONG.items() if short in BOOTING)
 # In this order: what fails fast comes first.
 DEFAULT = ("workbench", "series", "topics", "qtest", "compat", "other-targets", "guest", "ports",
@@ -70,6 +77,8 @@ def main(wanted, factor=1.0, rebuild=True):
     tools.ensure()
     if "examples" in wanted:
         fetch_libvirt()
+    if {"management", discovery.LONG["management"]} & set(wanted):
+        libvirtroots.fetch()
     if rebuild:
         prepare(wanted)
     configure()
@@ -89,16 +98,21 @@ def prepare(wanted):
         for which, targets in NEEDS.get(suite, (("patched", None),)):
             old = needs.get(which, ())
             needs[which] = None if targets is None or old is None else {*old, *targets}
-    for which in sorted(needs, key=("patched", "pristine", "arm64", "targets").index):
+    order = ("patched", "pristine", "arm64", "pristine-arm64", "targets")
+    for which in sorted(needs, key=order.index):
         targets = sorted(needs[which]) if needs[which] else None
         if which == "targets":
             emulators.build_targets("patched", targets)
-        elif which != "arm64":
+        elif not which.endswith("arm64"):
             emulators.build(which, targets)
         elif cross.needed():
-            cross.build(targets)
+            cross.build(targets, "patched" if which == "arm64" else "pristine")
     if set(wanted) & set(BOOTING):
         fetch()
+    if {"distribution", discovery.LONG["distribution"]} & set(wanted):
+        install_distribution()
+    if "packages" in wanted:
+        build_packages()
 
 
 def fetch():
@@ -117,6 +131,23 @@ def fetch():
     except WorkbenchError as error:
         # What can be tested without is tested; the others say themselves what they lack.
         info(f"Not all that guests need can be had: {error}")
+
+
+def install_distribution():
+    """Have the disk image of a Debian; the tests say themselves what they lack."""
+    from ..distribution import image  # not needed for most suites
+    try:
+        image.disk()
+    except WorkbenchError as error:
+        info(f"Debian is not tested: {error}")
+
+
+def build_packages():
+    """Have the packages, of what is in build/qemu now."""
+    from ..packages import deb, rpm  # not needed for most suites
+    for release in deb.RELEASES:
+        deb.build(release)
+    rpm.build()
 
 
 def fetch_libvirt():

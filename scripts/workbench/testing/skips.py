@@ -7,8 +7,9 @@ import re
 from collections import namedtuple
 from pathlib import Path
 
+from ..system import aptroot, debroot
 from ..ui.report import WorkbenchError
-from . import discovery, libvirt
+from . import discovery, libvirt, outside
 
 FILE = Path(__file__).resolve().parents[3] / "tests/expected-skips"
 LONG = "long"
@@ -26,6 +27,11 @@ def _no_libvirt():
     return False
 
 
+def _no_roots():
+    # Not whether each can be made: a package that is gone must be noticed.
+    return debroot.unsupported() is not None or not aptroot.reachable()
+
+
 # Facts of this machine by which a test may be skipped.
 CONDITIONS = {
     "any": lambda: True,
@@ -34,6 +40,8 @@ CONDITIONS = {
     "not-root": lambda: os.geteuid() != 0,
     "no-apt": lambda: not os.path.exists("/usr/lib/apt/apt-helper"),
     "no-libvirt": _no_libvirt,
+    "no-roots": _no_roots,
+    "no-outside": lambda: not outside.complete(),
 }
 
 

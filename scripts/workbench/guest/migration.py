@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Moving a guest from one QEMU to another, both of which run already."""
+
+
+def begin(source, destination, uri, *capabilities):
+    """Begin to move the guest of SOURCE over the address URI of the place, with CAPABILITIES.
+
+    DESTINATION was started with -incoming defer. Raises Refused if one of them does not want to.
+    """
+    for guest in (source, destination):
+        # The source waits for the destination's word, as libvirt lets it.
+        guest.qmp("migrate-set-capabilities", {"capabilities": [
+            {"capability": name, "state": True} for name in ("return-path", *capabilities)]})
+    destination.qmp("migrate-incoming", {"uri": uri})
+    source.qmp("migrate", {"uri": uri})
+
+
+def wait_end(source, seconds=60):
+    """Wait for the end of the migration; returns the status on the source, "completed" or another.
+
+    Raises GuestError after SECONDS.
+    """
+    def finished():
+        status = source.qmp("query-migrate").get("status")
+        return status if status in ("completed", "failed", "cancelled") else None
+
+    return source.wait_for(finished, lambda: f"migration to end; the source says "
+                           f"{source.qmp('query-migrate')}", seconds)
+
+
+def wait_running(destination):
+    """Wait until the guest runs on the other side. Raises GuestError."""
+    destination.wait_for(
+        lambda: destination.qmp("query-status")["status"] == "running",
+        lambda: f"the destination runs; it says {destination.qmp('query-status')}")

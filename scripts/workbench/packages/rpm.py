@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""scripts/package rpm: a package for Fedora and its relatives, made by rpmbuild in a Debian root.
+
+What it needs are sonames and versions of symbols, which rpmbuild finds in the programs. Modules are
+not looked at: one whose libraries are missing is not loaded.
+"""
+
+import shutil
+
+from ..build import features
+from ..system import aptroot, atomic, paths
+from ..ui.report import WorkbenchError, step
+from . import layout, rooms, texts
+from .texts import NAME
+
+# Its glibc is the oldest on which the package runs, its libraries have the sonames of Fedora 43.
+SUITE = "trixie"
+TOOLS = ("build-essential", "rpm")
+ARCHITECTURES = {"amd64": "x86_64", "arm64": "aarch64"}
+LIBRARIES = "/usr/lib64"
+# Libraries that Fedora has under another soname, or with other versions of symbols.
+OFF = ("--disable-vnc-sasl",)
+OTHER = {"libcurl4-gnutls-dev": "libcurl4-openssl-dev"}
+
+
+def place():
+    """The rooms.Place."""
+    wanted = tuple(OTHER.get(name, name) for name in features.packages())
+    return rooms.Place("rpm", SUITE, (*TOOLS, *rooms.build_packages()), wanted)
+
+
+def build():
+    """Build the package; returns its path. Raises WorkbenchError."""
+    arch = ARCHITECTURES.get(aptroot.native())
+    if not arch:
+        raise WorkbenchError(f"Packages are built on amd64 and arm64, not on {aptroot.native()}.")
+    where = place()
+    root = rooms.prepare(where)
+    moment = texts.released()
+    version, _, release = texts.version(moment).partition("+")
+    step(f"Making the package of {NAME} {version}-{release}")
+    settings = rooms.write_settings(where, LIBRARIES, f"{version}-{release}", OFF)
+    text = spec(version, release, moment, settings)
+    file = atomic.write_if_changed(where.stage / f"{NAME}.spec", text.encode())
+    top = where.stage / "rpmbuild"
+    shutil.rmtree(top, ignore_errors=True)
+    rooms.work(where, root, ["rpmbuild", "-bb", "--nodeps", "--target", f"{arch}-linux",
+                             "--define", f"_topdir {top}", "--define", "_build_id_links none",
+                             file], "Making the package")
+    made, = top.glob(f"RPMS/{arch}/*.rpm")
+    for old in paths.PACKAGES.glob(f"{NAME}-*.rpm"):
+        old.unlink()
+    return shutil.move(made, paths.PACKAGES / made.name)
+
+
+def built():
+    """The package that build() has made last; None if there is none."""
+    return next(iter(paths.PACKAGES.glob(f"{NAME}-*.rpm")), None)
+
+
+def spec(version, release, moment, settings):
+    """The text of the spec file; moment: datetime, settings: path of what steps.py reads."""
+    step_command = f"/usr/bin/python3 -m workbench.packages.steps {settings}"
+    modules = f"({LIBRARIES}/{NAME}/.*\\\\.so|/{layout.OWN}/vhost-user-gpu)"
+    about = "\n\n".join(texts.wrapped(text) for text in texts.ABOUT)
+    return f"""# Written by scripts/package. QEMU is compiled in a folder that is kept.
+%global debug_package %{{nil}}
+%global __os_install_post %{{nil}}
+%global __requires_exclude_from ^{modules}$
+%global __provides_exclude_from ^{modules}$
+
+Name: {NAME}
+Version: {version}
+Release: {release}
+Summary: {texts.SUMMARY}
+License: GPL-2.0-only AND LicenseRef-firmware
+URL: {texts.HOMEPAGE}
+
+%description
+{about}
+
+%build
+{step_command} build
+
+%install
+{step_command} install %{{buildroot}}
+cp -p {paths.QEMU_SRC}/LICENSE {paths.QEMU_SRC}/COPYING %{{buildroot}}/{layout.DOCUMENTS}
+find %{{buildroot}}/usr/bin %{{buildroot}}{LIBRARIES} -type f -exec strip {{}} +
+strip %{{buildroot}}/{layout.OWN}/vhost-user-gpu %{{buildroot}}/{layout.OWN}/qemu-bridge-helper
+
+%files
+/usr/bin/{NAME}-*
+/{layout.OWN}
+{LIBRARIES}/{NAME}
+/{layout.DATA}
+{"".join(f"/{file}" + chr(10) for file in layout.FIRMWARE.values())}/{layout.DESCRIPTOR}
+/usr/share/man/man*/{NAME}*
+%docdir /{layout.DOCUMENTS}
+/{layout.DOCUMENTS}
+
+%changelog
+* {moment:%a %b %d %Y} {texts.MAINTAINER} - {version}-{release}
+- Built from the series of {moment:%Y-%m-%d}.
+"""

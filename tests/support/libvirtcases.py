@@ -1,0 +1,531 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What each release of libvirt is asked to do, and how it answers. For a LibvirtCase.
+
+A class that says otherwise than these expects it of its release.
+"""
+
+import json
+import xml.etree.ElementTree as ElementTree
+
+import guestcase
+import libvirtcase
+from libvirtcase import PLUG_SECONDS
+from workbench.guest.cpus import SYSFS
+from workbench.guest.qemu import GuestError
+
+VCPUS = """<vcpu current='2'>8</vcpu><vcpus>
+  <vcpu id='0' enabled='yes' hotpluggable='no' order='1'/>
+  <vcpu id='1' enabled='yes' hotpluggable='yes' order='2'/>""" + "".join(
+      f"<vcpu id='{number}' enabled='no' hotpluggable='yes'/>"
+      for number in range(2, 8)) + "</vcpus>"
+NUMA = ("<numa><cell id='0' cpus='0-3' memory='256' unit='MiB'/>"
+        "<cell id='1' cpus='4-7' memory='256' unit='MiB'/></numa>")
+DISK_SIZE = 4 << 20
+NETWORK = "0x020000"
+# What QEMU from 11.0 on says to the argument that old versions send with "migrate".
+DETACH = r"unable to execute QEMU command 'migrate': Parameter 'detach' is unexpected"
+# The same to a file that is given as "fd:".
+NO_FILE = r"'migrate-incoming': fd: migration to a file is not supported. Use file: instead"
+REFUSED_BY_GUEST = "unplug of device was rejected by the guest"
+NO_OPTION = r"command '\w+' doesn't support option --"
+# What libvirt itself says to what is asked of a domain with VCPUS.
+REFUSALS = (
+    ("vcpu '0' can't be unplugged", "setvcpu", "0", "--disable", "--live"),
+    ("vcpu '1' is already in requested state", "setvcpu", "1", "--enable", "--live"),
+    ("greater than max allowable vcpus for the live domain: 9 > 8", "setvcpus", "9", "--live"),
+    ("vcpu 8 is not present in live config", "setvcpu", "8", "--enable", "--live"))
+
+
+class LifeCases:
+    """What is done with a running domain. Tests take turns with one guest, see domain()."""
+
+    # Whether it can be saved and migrated, and what is said otherwise.
+    saves = None
+    # Whether what was saved can be restored, and what is said otherwise.
+    restores = None
+    # vCPUs at the start.
+    start = range(2)
+    _domain = None
+
+    @classmethod
+    def describe(cls):
+        """The text of the domain."""
+        raise NotImplementedError
+
+    def domain(self):
+        """The running domain of the class, as it was after the start."""
+        cls = type(self)
+        self.addCleanup(self._hand_back)
+        if cls._domain is None:
+            cls._domain = self.booted(self.describe(), cls)
+        return cls._domain
+
+    def _hand_back(self):
+        guest = self._domain
+        if guest is None:
+            return
+        try:
+            self.assertEqual(self.daemon.state(guest.name), "running", "the state the test left")
+            self.to_start(guest)
+        except BaseException:
+            type(self)._domain = None
+            guest.disconnect()
+            self.daemon.end(guest.name)
+            raise
+
+    def to_start(self, guest):
+        """Bring the guest back to what it was after the start."""
+        guest.check("true")
+
+    # --- life ----------------------------------------------------------------------------------
+
+    def test_suspend(self):
+        """A suspended domain does nothing, and goes on where it was."""
+        guest = self.domain()
+        guest.virsh("suspend")
+        self.assertEqual(self.daemon.state(guest.name), "paused")
+        self.while_suspended(guest)
+        guest.virsh("resume")
+        self.assert_vcpus(guest, self.start)
+
+    def while_suspended(self, guest):
+        """What else is done meanwhile."""
+
+    def test_disk(self):
+        """A disk comes, can be read, and goes."""
+        guest = self.domain()
+        image = self.file("disk.raw", "")
+        with open(image, "r+b") as file:
+            file.truncate(DISK_SIZE)
+        device = self.file("disk.xml", f"""<disk type='file' device='disk'>
+            <driver name='qemu' type='raw'/><source file='{image}'/>
+            <target dev='vda' bus='virtio'/></disk>""")
+        guest.virsh("attach-device", device, "--live")
+        guest.wait_for(lambda: guest.run("ls /dev/vda")[0] == 0, "the attached disk", PLUG_SECONDS)
+        self.assertEqual(int(guest.check("cat /sys/block/vda/size")) * 512, DISK_SIZE)
+        guest.check("dd if=/dev/vda of=/dev/null bs=64k")
+        guest.patient("detach-device", device, "--live")
+        guest.wait_for(lambda: "vda" not in guest.virsh("domblklist"),
+                       "libvirt to have let go the disk", PLUG_SECONDS)
+        self.assertNotEqual(guest.run("ls /dev/vda")[0], 0)
+
+    def test_interface(self):
+        """A network interface comes, works, and goes."""
+        guest = self.domain()
+        device = self.file("interface.xml", """<interface type='user'>
+            <mac address='52:54:00:11:22:33'/><model type='virtio'/><rom enabled='no'/>
+            </interface>""")
+        guest.virsh("attach-device", device, "--live")
+        guest.wait_for(lambda: self.interfaces(guest), "the attached interface", PLUG_SECONDS)
+        name, = self.interfaces(guest)
+        guest.check(f"ip address add 10.0.2.15/24 dev {name}; ip link set {name} up")
+        # The answer comes from QEMU's own network.
+        guest.wait_for(lambda: guest.run("ping -c 1 -W 5 10.0.2.2")[0] == 0, "network",
+                       PLUG_SECONDS)
+        guest.patient("detach-device", device, "--live")
+        guest.wait_for(lambda: "52:54:00:11:22:33" not in guest.virsh("domiflist"),
+                       "libvirt to have let go the interface", PLUG_SECONDS)
+        self.assertEqual(self.interfaces(guest), [])
+
+    def interfaces(self, guest):
+        """The network interfaces of the guest but the loopback one."""
+        return [name for name in guest.check("ls /sys/class/net").split() if name != "lo"]
+
+    # --- saved and moved -----------------------------------------------------------------------
+
+    def test_save(self):
+        """A domain is saved to a file and restored from it, or goes on if that is not possible."""
+        guest = self.changed()
+        path = self.shared / "saved"
+        self.addCleanup(path.unlink, missing_ok=True)
+        if self.saves:
+            self.assert_goes_on(guest, self.saves, guest.virsh, "save", path)
+            return
+        guest.virsh("save", path)
+        self.assertEqual(self.daemon.state(guest.name), "shut off")
+        if self.restores:
+            self.assert_not_restored(guest, self.daemon, "restore", path)
+            return
+        self.daemon("restore", path)
+        guest.connect()
+        self.assert_goes_on(guest)
+
+    def test_managed_save(self):
+        """The same with the file that libvirt keeps, and "start"."""
+        guest = self.changed()
+        if self.saves:
+            self.assert_goes_on(guest, self.saves, guest.virsh, "managedsave")
+            return
+        guest.virsh("managedsave")
+        self.assertEqual(self.daemon.state(guest.name), "shut off")
+        if self.restores:
+            self.assert_not_restored(guest, guest.virsh, "start")
+            return
+        guest.virsh("start")
+        guest.connect()
+        self.assert_goes_on(guest)
+
+    def test_migrate(self):
+        """A domain moves to another daemon, which virsh tells, and back, which the daemon does."""
+        guest = self.changed()
+        here, there = self.daemon, self.second()
+        self.addCleanup(there.end, guest.name)
+        socket = self.shared / "migration"
+        words = ("--live", there.uri, "--migrateuri", f"unix://{socket}")
+        if self.saves:
+            # The QEMU that waits there ends when libvirt gives up.
+            self.expect("Failed to peek at channel$", "shutting down, reason=crashed$")
+            self.assert_goes_on(guest, self.saves, guest.virsh, "migrate", *words)
+            return
+        guest.virsh("migrate", *words)
+        self.arrive(guest, here, there)
+        self.move_on(guest)
+        guest.virsh("migrate", "--live", "--p2p", here.uri, "--migrateuri", "tcp://127.0.0.1")
+        self.arrive(guest, there, here)
+        self.assert_goes_on(guest)
+
+    def arrive(self, guest, source, target):
+        """The guest has moved from SOURCE to TARGET and is running there."""
+        self.assertNotEqual(source.state(guest.name), "running")
+        self.assertEqual(target.state(guest.name), "running")
+        guest.daemon = target
+        guest.connect()
+        guest.check("true")
+
+    # --- hooks for what is different with vCPUs that come and go ---------------------------------
+
+    def changed(self):
+        """The domain, changed so that what has to be kept differs from how it was started."""
+        guest = self.domain()
+        guest.check("echo kept > /tmp/mark")
+        return guest
+
+    def move_on(self, guest):
+        """What is done between two moves."""
+
+    def assert_goes_on(self, guest, pattern=None, function=None, *arguments):
+        """The guest of changed() goes on as it was.
+
+        If FUNCTION(ARGUMENTS) is given, virsh refuses it before with a message like PATTERN.
+        """
+        if function:
+            self.refused(pattern, function, *arguments)
+            guest.wait_for(lambda: self.daemon.state(guest.name) == "running",
+                           "the domain to run again")
+        self.assertEqual(guest.check("cat /tmp/mark"), "kept")
+
+    def assert_not_restored(self, guest, function, *arguments):
+        """What was saved cannot be restored; the domain starts from the beginning."""
+        self.refused(self.restores, function, *arguments)
+        self.assertEqual(self.daemon.state(guest.name), "shut off")
+        self.daemon.virsh("managedsave-remove", guest.name)
+        guest.virsh("start")
+        guest.connect()
+        guest.wait_ready()
+
+    def assert_vcpus(self, guest, numbers):
+        """The vCPUs NUMBERS are online in the guest, and libvirt counts as many."""
+        guest.cpus.wait_view(f"vCPUs {sorted(numbers)}", online=numbers)
+        self.assertEqual(guest.count(), len(numbers))
+
+
+class ActiveCases(LifeCases):
+    """A domain whose vCPUs can be plugged, with sockets, threads and nodes."""
+
+    # The attribute "clusters" is there since 10.1.
+    topology = "sockets='2' clusters='2' cores='1' threads='2'"
+    # {sysfs file of CPU 6: what is in it}
+    shape = {"topology/package_cpus_list": "6-7", "topology/thread_siblings_list": "6-7"}
+
+    @classmethod
+    def describe(cls):
+        return libvirtcase.describe("active", VCPUS, f"<topology {cls.topology}/>{NUMA}", ports=28)
+
+    def to_start(self, guest):
+        for number in sorted(self.enabled(guest) - set(self.start)):
+            guest.patient("setvcpu", number, "--disable", "--live")
+        if not self.enabled(guest) >= set(self.start):
+            raise GuestError(f"vCPUs {self.enabled(guest)} are left")
+        for number in self.start:
+            guest.run(f"echo 1 > {SYSFS}/cpu{number}/online")
+        self.assert_vcpus(guest, self.start)
+
+    def enabled(self, guest):
+        """The vCPUs that the running domain has by libvirt."""
+        return {int(vcpu.get("id")) for vcpu in guest.daemon.xml(guest.name).findall("vcpus/vcpu")
+                if vcpu.get("enabled") == "yes"}
+
+    def online(self, guest, *numbers):
+        """Bring vCPUs online in the guest, when they have come."""
+        for number in numbers:
+            guest.cpus.wait_enabled(number, PLUG_SECONDS)
+            guest.cpus.bring_online(number)
+
+    def plug(self, guest, number):
+        """Enable one vCPU and have the guest use it."""
+        guest.virsh("setvcpu", number, "--enable", "--live")
+        self.online(guest, number)
+
+    def changed(self):
+        guest = super().changed()
+        self.plug(guest, 6)
+        return guest
+
+    def move_on(self, guest):
+        self.plug(guest, 3)
+        guest.patient("setvcpu", 3, "--disable", "--live")
+
+    def assert_goes_on(self, guest, pattern=None, function=None, *arguments):
+        super().assert_goes_on(guest, pattern, function, *arguments)
+        numbers = {*self.start, 6}
+        self.assert_vcpus(guest, numbers)
+        self.assertEqual(self.enabled(guest), numbers)
+        guest.cpus.work(numbers, 200)
+        self.plug(guest, 4)
+        guest.patient("setvcpu", 6, "--disable", "--live")
+        self.assert_vcpus(guest, {*self.start, 4})
+
+    def while_suspended(self, guest):
+        guest.virsh("setvcpus", 3, "--live")
+        self.assertEqual(guest.count(), 3)
+        guest.virsh("resume")
+        self.online(guest, 2)
+        guest.patient("setvcpus", 2, "--live")
+        guest.virsh("suspend")
+
+    # --- vCPUs ---------------------------------------------------------------------------------
+
+    def test_setvcpus(self):
+        """The number of vCPUs goes up and down; each has its place in topology and nodes."""
+        guest = self.domain()
+        guest.virsh("setvcpus", 5, "--live")
+        self.online(guest, 2, 3, 4)
+        self.assert_vcpus(guest, range(5))
+        guest.cpus.work(range(5), 200)
+        guest.check(f"ls -d {SYSFS}/cpu3/node0 {SYSFS}/cpu4/node1")
+        self.assertEqual(len(guest.virsh("vcpuinfo").split("VCPU:")) - 1, 5)
+        guest.patient("setvcpus", 2, "--live")
+        self.assert_vcpus(guest, range(2))
+        self.assertNotEqual(guest.run(f"ls {SYSFS}/cpu4/online")[0], 0)
+
+    def test_setvcpu(self):
+        """Single vCPUs come in any order, which libvirt notes, and go."""
+        guest = self.domain()
+        self.plug(guest, 7)
+        self.plug(guest, 6)
+        self.assert_vcpus(guest, {0, 1, 6, 7})
+        for name, value in self.shape.items():
+            self.assertEqual(guest.check(f"cat {SYSFS}/cpu6/{name}"), value, name)
+        vcpus = {vcpu.get("id"): vcpu for vcpu in
+                 guest.daemon.xml(guest.name).findall("vcpus/vcpu")}
+        self.assertEqual([vcpus[name].get("order") for name in "017632"],
+                         ["1", "2", "3", "4", None, None])
+        guest.patient("setvcpu", 7, "--disable", "--live")
+        self.assert_vcpus(guest, {0, 1, 6})
+        # One that was there at the start.
+        guest.patient("setvcpu", 1, "--disable", "--live")
+        self.assert_vcpus(guest, {0, 6})
+        self.plug(guest, 1)
+
+    def test_config(self):
+        """The number for the next start is another one, and both can be changed at once."""
+        guest = self.domain()
+        guest.virsh("setvcpus", 4, "--config")
+        self.assertEqual(guest.virsh("vcpucount", "--config", "--current"), "4")
+        self.assertEqual(guest.count(), 2)
+        guest.virsh("setvcpus", 3, "--live", "--config")
+        self.online(guest, 2)
+        self.assertEqual(guest.virsh("vcpucount", "--config", "--current"), "3")
+        self.assert_vcpus(guest, range(3))
+        guest.patient("setvcpus", 2, "--live", "--config")
+        self.assert_vcpus(guest, range(2))
+
+    # Whether a removal can be asked for without a wait, and there is an event when it is done.
+    removes_later = True
+
+    def test_removal_without_waiting(self):
+        """A request to remove vCPUs returns at once, and an event follows for each."""
+        guest = self.domain()
+        words = ("setvcpus", 2, "--live", "--async")
+        if not self.removes_later:
+            self.refused(NO_OPTION + "async", guest.virsh, *words)
+            return
+        events = self.daemon.events("vcpu-removed")
+        guest.virsh("setvcpus", 4, "--live")
+        self.online(guest, 2, 3)
+        guest.virsh(*words)
+        guest.wait_for(lambda: all(f"vcpu {number}" in events.errors() for number in (2, 3)),
+                       lambda: f"events of vCPUs 2 and 3; came: {events.errors()}", PLUG_SECONDS)
+        events.kill()
+        self.assert_vcpus(guest, range(2))
+
+    # --- refusals ------------------------------------------------------------------------------
+
+    def test_refusals(self):
+        """What libvirt itself refuses."""
+        guest = self.domain()
+        for pattern, *words in REFUSALS:
+            self.refused(pattern, guest.virsh, *words)
+        self.assert_vcpus(guest, range(2))
+
+    def test_guest_refuses(self):
+        """Linux keeps its last CPU that is online, and virsh says so."""
+        guest = self.domain()
+        self.plug(guest, 2)
+        for number in (0, 1):
+            guest.check(f"echo 0 > {SYSFS}/cpu{number}/online")
+        try:
+            self.refused(REFUSED_BY_GUEST, guest.virsh, "setvcpu", "2", "--disable", "--live")
+            self.assertEqual(self.enabled(guest), {0, 1, 2})
+        finally:
+            for number in (0, 1):
+                guest.check(f"echo 1 > {SYSFS}/cpu{number}/online")
+
+
+class InactiveCases(LifeCases):
+    """A domain of a released machine version, whose vCPUs cannot be plugged."""
+
+    @classmethod
+    def describe(cls):
+        return libvirtcase.describe("inactive", machine="virt-11.1", ports=28)
+
+
+class StartCases:
+    """Domains that are started and do not run."""
+
+    # The same as in LifeCases, whose classes have it from where these have it.
+    saves = None
+    restores = None
+    # Whether a domain can have clusters.
+    clusters = True
+    removes_later = True
+
+    def test_hotplug_is_not_possible(self):
+        """What virsh says where a vCPU cannot be plugged; the domain starts all the same."""
+        more = "<vcpu current='2'>4</vcpu>"
+        off = ("<qemu:commandline><qemu:arg value='-machine'/><qemu:arg value='cpu-hotplug=off'/>"
+               "</qemu:commandline>")
+        for name, changes, pattern in (
+                ("gicv2", {"gic": 2}, "it needs a GICv3 or GICv4, not a GICv2"),
+                ("off", {"extra": off}, "it is off, by the machine property 'cpu-hotplug'"),
+                ("released", {"machine": "virt-11.1"}, "cpu hotplug is not supported"),
+                ("no-more", {"vcpus": "<vcpu>2</vcpu>"},
+                 "greater than max allowable vcpus for the live domain: 3 > 2")):
+            with self.subTest(name):
+                text = libvirtcase.describe(name, **{"vcpus": more, **changes})
+                self.started(text)
+                self.refused(pattern, self.daemon, "setvcpus", name, "3", "--live")
+                self.assertEqual(self.daemon("vcpucount", name, "--live", "--current"), "2")
+
+    def test_machine_version(self):
+        """A new domain gets the new version, and hot-plug with it."""
+        name = self.define(libvirtcase.describe("version"))
+        self.addCleanup(self.daemon.end, name)
+        self.assertEqual(self.daemon.xml(name).find("os/type").get("machine"),
+                         "virt-11.1-hotplug")
+
+    def test_ports(self):
+        """Domains start with 28, 40 and 100 root ports, and the machine serves them all."""
+        for count in (28, 40, 100):
+            with self.subTest(count):
+                name = self.started(libvirtcase.describe(f"ports-{count}", ports=count))
+                controllers = self.daemon.xml(name).findall(
+                    "devices/controller[@model='pcie-root-port']")
+                self.assertGreaterEqual(len(controllers), count)
+                for question, answer in (("pcie-root-ports", len(controllers)),
+                                         ("pcie-root-port-limit", 255)):
+                    self.assertEqual(self.daemon("qemu-monitor-command", name, "--hmp",
+                                                 f"qom-get /machine {question}"), str(answer))
+
+    def test_clusters(self):
+        """A topology with clusters, where libvirt has these; otherwise it counts without them."""
+        text = libvirtcase.describe("clusters", "<vcpu current='2'>8</vcpu>",
+                                    "<topology sockets='2' clusters='2' cores='2' threads='1'/>")
+        if not self.clusters:
+            self.refused("CPU topology doesn't match maximum vcpu count", self.define, text)
+            return
+        name = self.started(text)
+        self.daemon("setvcpus", name, "8", "--live")
+        slots = self.daemon("qemu-monitor-command", name, "--hmp", "info hotpluggable-cpus")
+        self.assertEqual(slots.count('cluster-id: "1"'), 4, slots)
+        self.assertEqual(slots.count("qom_path"), 8, slots)
+
+    def test_vcpus(self):
+        """vCPUs come in any order, and what libvirt itself refuses."""
+        name = self.started(libvirtcase.describe("vcpus", VCPUS, NUMA))
+        for number in (7, 6):
+            self.daemon("setvcpu", name, str(number), "--enable", "--live")
+        self.daemon("setvcpus", name, "5", "--live")
+        found = {vcpu.get("id"): vcpu.get("order")
+                 for vcpu in self.daemon.xml(name).findall("vcpus/vcpu")}
+        self.assertEqual([found[key] for key in "01762345"],
+                         ["1", "2", "3", "4", "5", None, None, None])
+        slots = self.daemon("qemu-monitor-command", name, "--hmp", "info hotpluggable-cpus")
+        self.assertEqual(slots.count("qom_path"), 5, slots)
+        self.daemon("setvcpus", name, "4", "--config")
+        self.assertEqual([self.daemon("vcpucount", name, kind, "--current")
+                          for kind in ("--live", "--config")], ["5", "4"])
+        for pattern, *words in REFUSALS:
+            self.refused(pattern, self.daemon, words[0], name, *words[1:])
+        if not self.removes_later:
+            self.refused(NO_OPTION + "async", self.daemon, "setvcpus", name, "2", "--live",
+                         "--async")
+
+    def test_migration(self):
+        """A domain with an added vCPU moves to another daemon and back, or stays where it was."""
+        name = self.started(libvirtcase.describe("moves", "<vcpu current='2'>4</vcpu>"))
+        here, there = self.daemon, self.second()
+        self.addCleanup(there.end, name)
+        here("setvcpus", name, "3", "--live")
+        words = ("--live", name, there.uri, "--migrateuri", f"unix://{self.shared}/moves")
+        if self.saves:
+            self.expect("Failed to peek at channel", "shutting down, reason=crashed")
+            self.refused(self.saves, here, "migrate", *words)
+            self.assertEqual(here.state(name), "paused")
+            return
+        here("migrate", *words)
+        self.assertEqual((here.state(name), there.state(name)), ("shut off", "paused"))
+        self.assertEqual(there("vcpucount", name, "--live", "--current"), "3")
+        there("migrate", "--live", "--p2p", name, here.uri, "--migrateuri", "tcp://127.0.0.1")
+        self.assertEqual(here("vcpucount", name, "--live", "--current"), "3")
+
+    def test_image_formats(self):
+        """Which kinds of saved images can be restored, with vCPUs that were added."""
+        name = self.started(libvirtcase.describe("images", "<vcpu current='2'>4</vcpu>"))
+        path = self.shared / "image"
+        self.addCleanup(path.unlink, missing_ok=True)
+        for options, restores in ((["--image-format", "raw"], self.restores),
+                                  (["--image-format", "sparse"], None),
+                                  (["--image-format", "gzip"], None),
+                                  (["--bypass-cache"], None)):
+            if self.saves:
+                pattern = f"{self.saves}|{NO_OPTION}image-format"
+                self.refused(pattern, self.daemon, "save", name, path, *options)
+                continue
+            with self.subTest(options):
+                if self.daemon.state(name) == "shut off":
+                    self.daemon("start", name, "--paused")
+                self.daemon("setvcpus", name, "3", "--live")
+                self.daemon("save", name, path, *options)
+                words = ("restore", path, "--paused", *(options if len(options) == 1 else ()))
+                if restores:
+                    self.refused(restores, self.daemon, *words)
+                    continue
+                self.daemon(*words)
+                self.assertEqual(self.daemon("vcpucount", name, "--live", "--current"), "3")
+
+    def test_models(self):
+        """libvirt offers the CPU models that QEMU has, and says as QEMU does which can run."""
+        text = self.daemon("domcapabilities", "--emulatorbin", guestcase.QEMU, "--arch", "aarch64",
+                           "--machine", "virt", "--virttype", "qemu")
+        mode = ElementTree.fromstring(text).find("cpu/mode[@name='custom']")
+        self.assertEqual(mode.get("supported"), "yes")
+        models = {model.text: model.get("usable") for model in mode.findall("model")}
+        name = self.started(libvirtcase.describe("models"))
+        answer = json.loads(self.daemon("qemu-monitor-command", name,
+                                        '{"execute": "query-cpu-definitions"}'))["return"]
+        usable = {True: "yes", False: "no", None: "unknown"}
+        self.assertEqual(models, {model["name"]: usable[
+            None if "unavailable-features" not in model else not model["unavailable-features"]]
+            for model in answer})
+        self.assertEqual(models["neoverse-n1"], "yes")
