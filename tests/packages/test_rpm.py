@@ -1,0 +1,80 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+# meson: timeout=3600
+"""The package for Fedora, judged without a Fedora: in the root that it is built in."""
+
+import re
+import signal
+import sys
+import unittest
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
+                for name in ("tests/support", "scripts")]
+
+import guestcase  # noqa: E402
+from workbench.packages import layout, rpm  # noqa: E402
+from workbench.packages.texts import NAME  # noqa: E402
+from workbench.system import debroot, paths  # noqa: E402
+from workbench.system.room import Room  # noqa: E402
+
+SOON = 300          # seconds for a program that ends by itself
+EMULATOR = f"/usr/bin/{NAME}-system-aarch64"
+
+
+class Package(unittest.TestCase):
+
+    @classmethod
+    def setUpClass(cls):
+        reason = debroot.unsupported()
+        if reason:
+            raise unittest.SkipTest(reason)
+        cls.package = rpm.built() or rpm.build()
+        cls.room = Room(rpm.place().root(), [paths.BUILD], name="package")
+        cls.addClassCleanup(cls.room.close)
+
+    def query(self, *words):
+        """Lines of what rpm says of the package."""
+        return self.room.check(["rpm", "-qp", *words, self.package], SOON).splitlines()
+
+    def test_files(self):
+        """Each has the package's name in its path, and all are below /usr."""
+        files = self.query("-l")
+        self.assertGreater(len(files), 100)
+        self.assertEqual(layout.foreign(files), [])
+        self.assertEqual([name for name in files if not name.startswith("/usr/")], [])
+        for name in (EMULATOR, f"/{layout.DESCRIPTOR}", f"/{layout.DOCUMENTS}/LICENSE"):
+            self.assertIn(name, files)
+
+    def test_needs(self):
+        """Sonames that Fedora has, and no packages by name; nothing of what modules need."""
+        needs = self.query("--requires")
+        libraries = [need for need in needs if ".so." in need]
+        self.assertIn("libc.so.6(GLIBC_2.34)(64bit)", libraries)
+        self.assertTrue(any(need.startswith("libslirp.so.0") for need in libraries), needs)
+        for name in ("libgtk-3", "libspice-server", "libsasl2", "libcurl"):
+            self.assertFalse([need for need in libraries if need.startswith(name)], name)
+        others = [need for need in needs if need not in libraries
+                  and not re.match(r"rpmlib\(|ld-linux-|rtld\(", need)]
+        self.assertEqual(others, [])
+        self.assertFalse([line for line in self.query("--provides") if ".so" in line])
+
+    def test_runs(self):
+        """Installed, it starts a machine with devices that have option ROMs."""
+        if self.room.run(["test", "-e", EMULATOR])[0]:
+            self.room.check(["rpm", "-i", "--nodeps", self.package], SOON)
+        said = self.room.check([EMULATOR, "--version"])
+        self.assertIn(NAME, said)
+        status, output = self.room.run(
+            [EMULATOR, "-M", "virt", "-cpu", "max", "-m", "256M", "-nic", "user", "-device", "VGA",
+             "-bios", "QEMU_EFI.fd", "-display", "none", "-serial", "none", "-S", "-monitor",
+             "stdio"], SOON, text="quit\n")
+        self.assertEqual(status, 0, output)
+        self.assertNotIn("failed to find", output)
+        self.assertIn("spice-app", self.room.check([EMULATOR, "-M", "none", "-display", "help"]))
+
+
+if __name__ == "__main__":
+    # So that what runs at the end of Python runs when Meson's time is over.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    guestcase.main()
