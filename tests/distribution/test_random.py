@@ -29,7 +29,7 @@ SECONDS = 60
 STATE = r"""#!/bin/sh
 cpus | sed 's/.*enabled=\([^ ]*\) online=\([^ ]*\).*/\1 \2/'
 echo $(cat /sys/class/net/e*/address 2> /dev/null)
-echo $(cat /sys/block/vd*/serial 2> /dev/null | grep -v root)
+echo $(for disk in /sys/block/vd*; do echo "$(cat $disk/serial)"; done 2> /dev/null | grep -v root)
 awk '/^MemTotal/ { print $2 }' /proc/meminfo
 """
 
@@ -173,11 +173,13 @@ class Together(distributioncase.DistributionCase):
                    "-device", "virtio-mem-pci,id=memory,memdev=more-memory,requested-size=0"]
         for number in range(3):
             options += ["-netdev", f"user,id=net{number},ipv6=off", "-blockdev",
-                        f"driver=null-co,node-name=more{number},size={number + 1}M,read-zeroes=on"]
+                        f"driver=null-co,node-name=more{number},size={MIB},read-zeroes=on"]
         guest, cpus = self.boot(self.installed(
             machine=f"virt,pcie-hotplug-ports={PORTS}", memory="2G,slots=4,maxmem=8G",
-            extra=options))
+            extra=options, says=(r"warning: netdev net\d has no peer$",)))
         self.add_rule(guest)
+        # Otherwise the kernel's own data keep a few MiB of what is to go.
+        guest.check("echo online_movable > /sys/devices/system/memory/auto_online_blocks")
         self.put(guest, "/tmp/virt-hotplug/state", STATE, "755")
         machine = Machine(self, guest, cpus, random.Random(seed))
         done = []

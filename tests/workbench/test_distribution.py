@@ -61,8 +61,8 @@ class Packages(unittest.TestCase):
         for path, target in links:
             (root / path).symlink_to(target)
         file = self.top / f"{name}_1:2-3_arm64.deb"
-        subprocess.run(["dpkg-deb", f"-Z{compression}", "--root-owner-group", "--build", root, file],
-                       check=True, capture_output=True)
+        subprocess.run(["dpkg-deb", f"-Z{compression}", "--root-owner-group", "--build", root,
+                        file], check=True, capture_output=True)
         return file
 
     def test_index(self):
