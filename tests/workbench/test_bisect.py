@@ -27,7 +27,7 @@ host.require = lambda *groups: None
 tools.ensure = lambda: None
 board = paths.BISECT_SRC / "hw/arm/board.c"
 
-def build(source, folder, targets=None, name=None):
+def build(source, folder, targets=None, name=None, options=None):
     text = board.read_text() if board.exists() else ""
     print("compiled", len(text))
     if "BROKEN" in text:

@@ -67,12 +67,12 @@ def build(targets=TARGETS, which="patched"):
     return folder / emulators.BINARY
 
 
-def make(source, folder, targets, name):
+def make(source, folder, targets, name, options=OPTIONS):
     """Build the tree SOURCE in FOLDER, as emulators.configure_and_make() does."""
     toolchain()
     # The wrapper, which ccache sees as the compiler, is made anew with build/; the version is
     # what counts.
-    emulators.configure_and_make(source, folder, targets, name, OPTIONS,
+    emulators.configure_and_make(source, folder, targets, name, options,
                                  {"CCACHE_COMPILERCHECK": "%compiler% --version"})
 
 

@@ -19,6 +19,12 @@ from . import qtests
 # A patch that touches these may change ACPI tables.
 TABLES = ("hw/acpi/", "hw/arm/", "include/hw/acpi/", "include/hw/arm/", "tests/data/acpi/",
           "tests/qtest/bios-tables-test")
+# The patches of the whole series, in order, build the files that include widely used headers about
+# twenty times: this halves the time of each. With -O1, gcc still warns of variables that may be
+# used uninitialized.
+FASTER = ("-Doptimization=1", "--disable-debug-info")
+OPTIONS = emulators.OPTIONS + FASTER
+CROSS_OPTIONS = cross.OPTIONS + FASTER
 
 
 def main(quick=False, start=1, again=False, topic=None):
@@ -94,11 +100,12 @@ def one(commit, quick):
     """Build and test one commit; returns its result. Raises WorkbenchError when it is bad."""
     with tree.locked():
         tree.worktree(paths.BISECT_SRC, commit)
-    emulators.configure_and_make(paths.BISECT_SRC, paths.BISECT_BUILD, name="bisect")
+    emulators.configure_and_make(paths.BISECT_SRC, paths.BISECT_BUILD, name="bisect",
+                                 options=OPTIONS)
     changed = _changed(commit)
     if _needs_arm64(changed):
         cross.make(paths.BISECT_SRC, paths.BISECT_ARM64, ["qemu-system-aarch64"],
-                        "bisect-cross")
+                   "bisect-cross", CROSS_OPTIONS)
     if quick:
         return {"commit": commit, "tests": None}
     tables = any(path.startswith(TABLES) for path in changed)
@@ -131,9 +138,9 @@ def _needs_arm64(changed):
 def key_of(commit):
     """Tree and build options: what a result depends on."""
     tree_id = git.run("rev-parse", f"{commit}^{{tree}}").strip()
-    builds = (emulators.OPTIONS, qtests.RELATED)
+    builds = (OPTIONS, qtests.RELATED)
     if _needs_arm64(_changed(commit)):
-        builds += (cross.OPTIONS,)
+        builds += (CROSS_OPTIONS,)
     options = hashlib.sha256(repr(builds).encode()).hexdigest()[:12]
     return f"{tree_id}-{options}"
 
