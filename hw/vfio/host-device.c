@@ -532,10 +532,31 @@ char *vfio_host_explain_get_device(const char *sysfsdev, bool vf_token, int err)
     }
 }
 
+char *vfio_host_explain_open_iommufd(void)
+{
+    g_autofree char *path = g_strconcat(vfio_host_root, "/dev/iommu", NULL);
+
+    if (!access(path, R_OK | W_OK)) {
+        return g_strdup("");
+    }
+    if (errno == ENOENT) {
+        return g_strdup("; the host's kernel has no iommufd (CONFIG_IOMMUFD), "
+                        "or its module is not loaded, or the node is not "
+                        "visible to QEMU");
+    }
+    return vfio_host_explain_node(errno);
+}
+
 char *vfio_host_explain_no_cdev(const char *sysfsdev, int err)
 {
-    char *text = vfio_host_explain_driver(sysfsdev);
+    char *text;
 
+    if (vfio_host_device_is_visible(sysfsdev) &&
+        !vfio_host_device_has(sysfsdev, "iommu_group")) {
+        /* Then binding it to another driver alone does not help. */
+        return vfio_host_explain_no_group(sysfsdev, err);
+    }
+    text = vfio_host_explain_driver(sysfsdev);
     if (!*text && err == ENOENT && vfio_host_device_is_visible(sysfsdev)) {
         g_free(text);
         text = g_strdup("; the host's kernel is older than Linux 6.1, and "

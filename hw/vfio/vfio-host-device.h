@@ -83,6 +83,11 @@ char *vfio_host_explain_get_device(const char *sysfsdev, bool vf_token,
  */
 
 /**
+ * vfio_host_explain_open_iommufd: why /dev/iommu cannot be opened
+ */
+char *vfio_host_explain_open_iommufd(void);
+
+/**
  * vfio_host_explain_no_cdev: why a device has no folder vfio-dev
  */
 char *vfio_host_explain_no_cdev(const char *sysfsdev, int err);

@@ -14,7 +14,7 @@
 #define GROUP "group"
 #define DEV_NULL "/sys/dev/char/1:3"
 
-/* A device in the made-up sysfs; all are in one IOMMU group. */
+/* A device in the made-up sysfs; all with a group are in the same one. */
 typedef struct FakeDevice {
     const char *name;
     const char *driver;
@@ -23,6 +23,7 @@ typedef struct FakeDevice {
     bool vfio_dev;          /* Linux 6.1 and newer shows it so */
     bool sriov;             /* can have virtual functions */
     bool no_class;          /* cannot be read */
+    bool no_group;          /* no IOMMU serves it */
     const char *physfn;
 } FakeDevice;
 
@@ -96,8 +97,10 @@ static void add_device(const FakeDevice *device)
     g_autofree char *bus = g_build_filename("bus", device->bus ?: "pci", NULL);
 
     add_entry(device, "subsystem", bus, NULL);
-    add_entry(device, "iommu_group", GROUP, NULL);
-    add_link(member, back);
+    if (!device->no_group) {
+        add_entry(device, "iommu_group", GROUP, NULL);
+        add_link(member, back);
+    }
     if (!device->no_class) {
         add_entry(device, "class", NULL, device->class ?: "0x020000\n");
     }
@@ -191,6 +194,12 @@ static void remove_host(void)
 
 static const FakeDevice on_host_driver[] = { { "0000:02:00.0", "tg3" }, { } };
 static const FakeDevice without_driver[] = { { "0000:02:00.0" }, { } };
+static const FakeDevice without_iommu[] = {
+    { "0000:02:00.0", .no_group = true }, { }
+};
+static const FakeDevice on_host_driver_without_iommu[] = {
+    { "0000:02:00.0", "tg3", .no_group = true }, { }
+};
 static const FakeDevice on_vfio[] = {
     { "0000:02:00.0", "vfio-pci", .vfio_dev = true }, { }
 };
@@ -537,6 +546,38 @@ static void test_get_device(void)
     CHECK(cases, vfio_host_explain_get_device);
 }
 
+static char *explain_open_iommufd(const char *sysfsdev, bool vf_token, int err)
+{
+    return vfio_host_explain_open_iommufd();
+}
+
+static void test_open_iommufd(void)
+{
+    static const FakeFile iommu[] = { { "dev/iommu", "" }, { } };
+    static const Case cases[] = {
+        { on_vfio, 0, "; the host's kernel has no iommufd (CONFIG_IOMMUFD), or "
+                      "its module is not loaded, or the node is not visible to "
+                      "QEMU" },
+        { on_vfio, 0, "", .files = iommu },
+    };
+    g_autofree char *sysfsdev = NULL;
+    g_autofree char *node = NULL;
+    g_autofree char *text = NULL;
+
+    CHECK(cases, explain_open_iommufd);
+    if (!geteuid()) {
+        /* It may open all files. */
+        return;
+    }
+    sysfsdev = make_host(on_vfio);
+    add_files(iommu);
+    node = g_build_filename(root, "dev/iommu", NULL);
+    g_assert_cmpint(chmod(node, 0400), ==, 0);
+    text = vfio_host_explain_open_iommufd();
+    g_assert_cmpstr(text, ==, NO_ACCESS);
+    remove_host();
+}
+
 static char *explain_no_cdev(const char *sysfsdev, bool vf_token, int err)
 {
     return vfio_host_explain_no_cdev(sysfsdev, err);
@@ -547,6 +588,9 @@ static void test_no_cdev(void)
     static const Case cases[] = {
         { on_host_driver, ENOENT, HOST_DRIVER },
         { without_driver, ENOENT, NO_DRIVER },
+        { without_iommu, ENOENT, NO_DRIVER "; if it has no group then either, "
+                                 NO_IOMMU },
+        { on_host_driver_without_iommu, ENOENT, "; " NO_IOMMU },
         { old_vfio, ENOENT, "; the host's kernel is older than Linux 6.1, and "
                             "iommufd takes 6.6: do without iommufd" },
         { old_vfio, EACCES, "" },
@@ -765,6 +809,7 @@ int main(int argc, char **argv)
     g_test_add_func("/vfio-host-device/set-container", test_set_container);
     g_test_add_func("/vfio-host-device/set-iommu", test_set_iommu);
     g_test_add_func("/vfio-host-device/get-device", test_get_device);
+    g_test_add_func("/vfio-host-device/open-iommufd", test_open_iommufd);
     g_test_add_func("/vfio-host-device/no-cdev", test_no_cdev);
     g_test_add_func("/vfio-host-device/no-cdev-node", test_no_cdev_node);
     g_test_add_func("/vfio-host-device/open-cdev", test_open_cdev);
