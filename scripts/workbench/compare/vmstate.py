@@ -7,6 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from ..guest import migration
 from ..guest.qemu import GuestError
 from . import differences
 from .builds import TIMEOUT, output
@@ -92,13 +93,8 @@ def check_vmstate(source, old, new):
 def save(instance, file):
     """Migrate INSTANCE, running or not, into FILE and wait for the end. Raises GuestError."""
     instance.qmp("migrate", {"uri": f"file:{file}"})
-
-    def ended():
-        state = instance.qmp("query-migrate")
-        if state["status"] == "failed":
-            raise instance.failure(f"migration failed: {state.get('error-desc')}")
-        return state["status"] == "completed"
-    instance.wait_for(ended, "the end of the migration", 60)
+    if migration.wait_end(instance) != "completed":
+        raise instance.failure(f"migration failed: {instance.qmp('query-migrate')}")
 
 
 def stream_description(file):

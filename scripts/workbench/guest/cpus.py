@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """CPUs of a running guest, as QEMU lists them and as Linux sees them."""
 
-import time
 from dataclasses import dataclass
 
-from .qemu import FACTOR, GuestError, Refused
+from .qemu import GuestError, Refused
 
 SYSFS = "/sys/devices/system/cpu"
 
@@ -137,27 +136,27 @@ class Cpus:
                               online=before.online | {number})
 
     def wait_enabled(self, number, seconds=20):
-        """Wait until Linux has registered the added CPU. Raises GuestError."""
+        """Wait until Linux, 6.11 or newer, has registered the added CPU. Raises GuestError."""
+        def enabled():
+            # Not whether the CPU has a folder: that of one that was there before may still be.
+            status, text = self.guest.run(f"read -r list < {SYSFS}/enabled && echo $list")
+            return status == 0 and number in parse_list(text)
+
         self.guest.wait_for(
-            lambda: self.guest.run(f"[ -e {SYSFS}/cpu{number}/online ]")[0] == 0,
-            lambda: f"CPU {number} to be usable in the guest; {self.describe()}", seconds)
+            enabled, lambda: f"CPU {number} to be usable in the guest; {self.describe()}", seconds)
 
     def wait_deleted(self, handle, seconds=20):
-        """Wait for DEVICE_DELETED of what delete() returned.
+        """Wait for DEVICE_DELETED of what delete() returned; events of others are left for them.
 
         Raises GuestError at once when the guest refuses.
         """
         key = "path" if handle.startswith("/") else "device"
-        deadline = time.monotonic() + seconds * FACTOR
-        while True:
-            event = self.guest.event(("DEVICE_DELETED", "DEVICE_UNPLUG_GUEST_ERROR"),
-                                     max(deadline - time.monotonic(), 0) / FACTOR)
-            if event["data"].get(key) != handle and event["data"].get("device") != handle:
-                continue
-            if event["event"] == "DEVICE_DELETED":
-                return event
-            raise GuestError(f"{self.guest.name}: the guest refused to give up {handle}: "
-                             f"{event['data']}{self.guest.console.last_lines()}")
+        event = self.guest.event(("DEVICE_DELETED", "DEVICE_UNPLUG_GUEST_ERROR"), seconds,
+                                 **{key: handle})
+        if event["event"] == "DEVICE_DELETED":
+            return event
+        raise GuestError(f"{self.guest.name}: the guest refused to give up {handle}: "
+                         f"{event['data']}{self.guest.console.last_lines()}")
 
     def unplug(self, number):
         """Remove the CPU, wait for QEMU's and the guest's confirmation; return the View."""

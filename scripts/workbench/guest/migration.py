@@ -18,14 +18,19 @@ def begin(source, destination, uri, *capabilities):
 def wait_end(source, seconds=60):
     """Wait for the end of the migration; returns the status on the source, "completed" or another.
 
-    Raises GuestError after SECONDS.
+    The source may then be told to go on. Raises GuestError after SECONDS.
     """
     def finished():
         status = source.qmp("query-migrate").get("status")
         return status if status in ("completed", "failed", "cancelled") else None
 
-    return source.wait_for(finished, lambda: f"migration to end; the source says "
-                           f"{source.qmp('query-migrate')}", seconds)
+    status = source.wait_for(finished, lambda: f"migration to end; the source says "
+                             f"{source.qmp('query-migrate')}", seconds)
+    if status == "completed":
+        # QEMU says so a moment before that, and refuses "cont" until then.
+        source.wait_for(lambda: source.qmp("query-status")["status"] == "postmigrate",
+                        lambda: f"the source to be done; it says {source.qmp('query-status')}")
+    return status
 
 
 def wait_running(destination):

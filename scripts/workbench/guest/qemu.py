@@ -178,6 +178,23 @@ class Qemu:
             raise self.failure(f"not within {seconds * FACTOR:.0f} s: {text}")
         return result
 
+    def delete_device(self, ident, seconds=60):
+        """device_del of a PCI device, up to SECONDS again while the guest is busy with its slot.
+
+        A guest shows a device that was plugged before it is done with that. What becomes of the
+        request is not waited for. Raises Refused for another reason, GuestError after SECONDS.
+        """
+        def accepted():
+            try:
+                self.qmp("device_del", {"id": ident})
+            except Refused as error:
+                if "guest is busy" not in str(error):
+                    raise
+                return False
+            return True
+
+        self.wait_for(accepted, f"the guest to be done with the slot of {ident}", seconds)
+
     def failure(self, what):
         """A GuestError that says WHAT went wrong, and what is known of it."""
         text = f"{self.name}: {what}"

@@ -343,7 +343,7 @@ class Machine:
         self._pci_unplug(DISK_ID.format(number))
 
     def _pci_unplug(self, name):
-        self.guest.qmp("device_del", {"id": name})
+        self.guest.delete_device(name)
         self._gone(name, "")
 
     # --- the machine ---------------------------------------------------------------------------
