@@ -64,8 +64,7 @@ class Host(unittest.TestCase):
 
     def test_nvme(self):
         """The disk is there, and has its size."""
-        self.host.check("modprobe nvme; "
-                        "for i in $(seq 100); do [ -b /dev/nvme0n1 ] && break; sleep 0.05; done")
+        self.host.check("modprobe nvme; until [ -b /dev/nvme0n1 ]; do sleep 0.05; done")
         self.assertEqual(int(self.host.check("cat /sys/block/nvme0n1/size")) * 512,
                          image.DISK_SIZE)
 

@@ -34,11 +34,11 @@ class Passthrough(vfiocase.VfioCase):
                 "FUNCTION": function, "DISK": disk, "NVRAM": folder / "vars.fd",
                 "CODE": file(firmware.code), "VARS": file(firmware.vars)}))
         guest.wait_ready(300)
-        guest.check(f"modprobe -a {' '.join(self.drivers)}")
+        guest.check(f"modprobe -a {' '.join(self.drivers)}", 120)
         self.interface(guest, "igbvf")
         self.assertEqual(guest.check("cat /sys/block/vda/size"), "2048")
         cpus.plug(1)
-        guest.qmp("device_del", {"id": "function0"})
+        guest.delete_device("function0")
         guest.event("DEVICE_DELETED", 60, device="function0")
         self.assertEqual(self.functions(guest), 0)
         self.release(function)

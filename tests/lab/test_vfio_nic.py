@@ -34,9 +34,10 @@ class Nic(vfiocase.VfioCase):
 
     def ping(self, guest, address, count=10):
         """Send COUNT packets to ADDRESS; all must come back."""
-        # The first one asks for the address as well, which may take longer than a packet may.
-        guest.run(f"ping -c 1 -W 5 {address}", 30)
-        output = guest.check(f"ping -c {count} -i 0.1 -W 5 {address}", 60)
+        # The first one asks for the address as well, and the other end may not be ready yet.
+        guest.wait_for(lambda: guest.run(f"ping -c 1 -W 5 {address}", 30)[0] == 0,
+                       f"an answer from {address}", 60)
+        output = guest.check(f"ping -c {count} -i 0.1 -W 20 {address}", 60)
         self.assertIn(f"{count} packets transmitted, {count} packets received", output)
 
     def received(self, guest, name):

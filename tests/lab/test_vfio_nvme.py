@@ -15,7 +15,7 @@ from workbench.guest.cpus import Cpus  # noqa: E402
 from workbench.lab import image  # noqa: E402
 
 DEVICE = "/dev/nvme0n1"
-WAIT = f"for i in $(seq 200); do [ -b {DEVICE} ] && break; sleep 0.05; done; [ -b {DEVICE} ]"
+WAIT = f"until [ -b {DEVICE} ]; do sleep 0.05; done"
 
 
 class Nvme(vfiocase.VfioCase):
@@ -27,7 +27,7 @@ class Nvme(vfiocase.VfioCase):
 
     def assert_read(self, where, text, block):
         """The block holds TEXT."""
-        where.check(f"{WAIT}", 60)
+        where.check(WAIT, 60)
         self.assertEqual(where.check(f"dd if={DEVICE} bs=4k skip={block} count=1 2> /dev/null | "
                                      "head -n 1"), text)
 
@@ -62,7 +62,7 @@ class Nvme(vfiocase.VfioCase):
                            or guest.run("echo 1 > /sys/devices/system/cpu/cpu1/online")[0] == 0,
                            "CPU 1", 60)
             for port in ("hotplug0", "hotplug1"):
-                guest.qmp("device_del", {"id": f"at-{port}"})
+                guest.delete_device(f"at-{port}")
             cpus.wait_deleted(cpus.delete(1))
             for port in ("hotplug0", "hotplug1"):
                 guest.event("DEVICE_DELETED", 60, device=f"at-{port}")

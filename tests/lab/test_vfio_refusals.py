@@ -220,7 +220,7 @@ class Refusals(vfiocase.VfioCase):
         self.attach(guest, NVME, "hotplug1")
         guest.wait_for(lambda: self.functions(guest) == 1, "the disk", 60)
         self.detach(guest, "hotplug1")
-        guest.qmp("device_del", {"id": "first"})
+        guest.delete_device("first")
         guest.event("DEVICE_DELETED", 60, device="first")
         with self.assertRaisesRegex(Refused, "Bus 'pcie.0' does not support hotplugging"):
             self.attach(guest, NVME, "pcie.0")

@@ -4,12 +4,11 @@ user does with them.
 """
 
 import re
-import shlex
 
 import labcase
 from workbench.guest import assets, modules
 from workbench.guest.guest import Guest  # noqa: F401
-from workbench.guest.qemu import FACTOR, Refused
+from workbench.guest.qemu import Refused
 from workbench.lab import lab
 
 SYSFS = "/sys/bus/pci"
@@ -69,7 +68,7 @@ class VfioCase(labcase.LabCase):
             self.skipTest("the devices of this machine are not for tests to give away; the "
                           "emulated host (LAB_NATIVE=0) has some")
         self.place = labcase.host("vfio", settings)
-        self.place.check(f"modprobe -a {' '.join(MODULES)}")
+        self.place.check(f"modprobe -a {' '.join(MODULES)}", 120)
         self.addCleanup(self.take_back, self.state())
 
     def state(self):
@@ -142,8 +141,9 @@ class VfioCase(labcase.LabCase):
 
     def assert_host(self, command, wanted):
         """The COMMAND prints WANTED on the host, sooner or later."""
-        self.place.check(f"(for i in $(seq 100); do [ \"$({command})\" = {shlex.quote(wanted)} ] "
-                         f"&& exit; sleep 0.1; done; echo \"$({command})\"; exit 1)", 60)
+        self.place.guest.wait_for(lambda: self.place.shell(command)[1] == wanted,
+                                  lambda: f"{command} on the host to print {wanted}, and not "
+                                  f"{self.place.shell(command)[1]}", 60)
 
     # --- guests --------------------------------------------------------------------------------
 
@@ -162,7 +162,7 @@ class VfioCase(labcase.LabCase):
     def wait_ready(self, guest):
         """Wait for the guest's shell and load the drivers."""
         guest.wait_ready(120)
-        guest.check(f"modprobe -a {' '.join(self.drivers)}")
+        guest.check(f"modprobe -a {' '.join(self.drivers)}", 120)
 
     def attach(self, guest, address, port="hotplug0", **properties):
         """Plug the function ADDRESS of the host into PORT of the guest. Raises Refused."""
@@ -180,8 +180,8 @@ class VfioCase(labcase.LabCase):
 
     def detach(self, guest, port="hotplug0"):
         """Unplug what attach() has plugged into PORT; returns when QEMU has let it go."""
-        guest.qmp("device_del", {"id": f"at-{port}"})
-        guest.event("DEVICE_DELETED", 60 * FACTOR, device=f"at-{port}")
+        guest.delete_device(f"at-{port}")
+        guest.event("DEVICE_DELETED", 60, device=f"at-{port}")
 
     def interface(self, guest, driver):
         """Wait for the one network interface of DRIVER in the guest; returns its name."""

@@ -197,7 +197,7 @@ class Lab:
             status = self.script(
                 f"{{ {command}; echo $? > /tmp/status; }} < /dev/null 2>&1 | "
                 f"nc {HERE} {listener.getsockname()[1]}\nexit $(cat /tmp/status)", seconds)[0]
-            copier.join(10)
+            copier.join(60 * FACTOR)
         return status
 
     def alive(self):
