@@ -39,7 +39,8 @@ class Plug(guestcase.GuestCase):
             cpus.unplug(number)
             self.assert_cpus(cpus, range(number))
             self.assert_status(guest, number, EJECT_REQUEST)
-        self.assertLessEqual(guest.process.threads(), threads)
+        guest.wait_for(lambda: guest.process.threads() <= threads,
+                       lambda: f"{threads} threads of QEMU, not {guest.process.threads()}")
         self.assertEqual(guest.run("dmesg | grep -E 'Oops|BUG|WARNING|rcu.*stall'")[1], "")
 
     def assert_status(self, guest, number, source):

@@ -42,7 +42,8 @@ class Plug(SharedCase):
         for number in (3, 2, 1):
             cpus.unplug(number)
             self.assert_cpus(cpus, range(number))
-        self.assertLessEqual(guest.process.threads(), threads)
+        guest.wait_for(lambda: guest.process.threads() <= threads,
+                       lambda: f"{threads} threads of QEMU, not {guest.process.threads()}")
         self.assert_sound(guest)
 
     def test_slot_states(self):

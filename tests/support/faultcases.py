@@ -2,7 +2,8 @@
 """device_add of a CPU fails after all checks, whatever runs the guest."""
 
 from cyclecases import GROWTH
-from workbench.guest.qemu import Refused
+from workbench.guest.qemu import FACTOR, Refused
+from workbench.system import polling
 from workbench.testing.preload import Preloaded
 
 
@@ -42,6 +43,8 @@ class FaultCases:
                 self.assertRegex(str(error), reason)
             else:
                 break
+            # A thread that QEMU has waited for is shown by Linux a moment longer.
+            polling.until(lambda: self.state(guest, cpus) == before, 5 * FACTOR)
             self.assertEqual(self.state(guest, cpus), before, f"after {call} {number}")
             self.assertLess(number, 20)
         config.stop("fail")
@@ -51,7 +54,8 @@ class FaultCases:
         self.assert_cpus(cpus, {0, 1})
         cpus.work({0, 1}, 100)
         cpus.unplug(1)
-        self.assertEqual(guest.process.threads(), before["threads"])
+        guest.wait_for(lambda: guest.process.threads() == before["threads"],
+                       lambda: f"{before['threads']} threads, not {guest.process.threads()}")
         self.assertEqual(guest.process.descriptors(), before["descriptors"])
         return guest, cpus, config
 
