@@ -85,9 +85,7 @@ class DirtyRing(migrationcases.Moving, HotplugCase):
                        "CPU 1 writes while the pages that it writes are collected", 60)
         guest.check("kill $(cat /tmp/writer); wait")
         guest.qmp("migrate-set-parameters", {"max-bandwidth": 1 << 40})
-        guest.wait_for(lambda: guest.qmp("query-migrate")["status"] == "completed",
-                       lambda: f"state to be saved; {guest.qmp('query-migrate')}", 60)
-        guest.qmp("cont")
+        self.finish_migration(guest)
 
     def boot_with_holes(self):
         """A guest whose CPUs are 0 and 5, of which 5 writes to memory all the time."""

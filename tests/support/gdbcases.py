@@ -4,8 +4,6 @@
 from gdbremote import Gdb
 from workbench.guest.qemu import FACTOR
 
-KERNEL_SPACE = 1 << 63
-
 
 def thread(number):
     """The gdbstub's name of the CPU in slot NUMBER."""
@@ -103,7 +101,8 @@ class DebuggerCases:
         self.assert_cpus(cpus, range(3))
         self.assert_stopped_at(gdb.interrupt(), range(3))
         self.assertEqual(gdb.select(thread(2)), ("OK", "OK"))
-        self.assertGreater(gdb.program_counter(), KERNEL_SPACE)
+        # Mostly in the kernel, but the shell may be on it.
+        self.assertNotEqual(gdb.program_counter(), 0)
         self.assertEqual(gdb.ask("D;1"), "OK")
         cpus.unplug(2)
         self.assert_cpus(cpus, {0, 1})
@@ -112,7 +111,7 @@ class DebuggerCases:
         """A CPU that is plugged under breakpoints stops at them, and they can be removed."""
         guest, cpus, where = self.boot_with_gdbstub()
         cpus.plug(3)
-        symbol = guest.check("grep ' __arm64_sys_sync$' /proc/kallsyms")
+        symbol = guest.check("grep ' __arm64_sys_sync$' /proc/kallsyms", 120)
         address = symbol.split()[0]
         gdb = self.attach(guest, where)
         self.assertEqual(gdb.ask(f"Z0,{address},4"), "OK")

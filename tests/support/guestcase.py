@@ -10,7 +10,7 @@ import shutil
 import unittest
 from pathlib import Path
 
-from workbench.guest import assets
+from workbench.guest import assets, migration
 from workbench.system import paths, tools
 
 tools.ensure()
@@ -40,6 +40,8 @@ class GuestCase(unittest.TestCase):
 
     maxDiff = None
     place = LOCAL
+    # What the names of guests begin with: tests of the same name may run beside each other.
+    prefix = ""
 
     @classmethod
     def setUpClass(cls):
@@ -81,7 +83,7 @@ class GuestCase(unittest.TestCase):
 
     def start(self, config=None, suffix="", **options):
         """Start a guest and return it with its Cpus; OPTIONS are those of Guest."""
-        name = self.id().replace("__main__.", "") + suffix
+        name = self.prefix + self.id().replace("__main__.", "") + suffix
         guest = Guest(config or self.config(), name, **options)
         self.addCleanup(guest.close)
         return guest, Cpus(guest)
@@ -117,6 +119,11 @@ class GuestCase(unittest.TestCase):
         guest.qmp("migrate_cancel")
         guest.wait_for(lambda: guest.qmp("query-migrate").get("status") == "cancelled",
                        "the migration is cancelled")
+
+    def finish_migration(self, guest):
+        """Wait until the outgoing migration of a guest is complete; let the guest go on here."""
+        self.assertEqual(migration.wait_end(guest), "completed", guest.qmp("query-migrate"))
+        guest.qmp("cont")
 
     def assert_cpus(self, cpus, numbers):
         """QEMU's slots and the guest's enabled and online lists all show exactly NUMBERS."""

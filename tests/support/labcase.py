@@ -56,6 +56,8 @@ def _end(name, force=False):
 class LabCase(guestcase.GuestCase):
     """A test whose guests run with KVM, at self.place."""
 
+    prefix = "kvm-"
+
     def run(self, result=None):
         """Run the test; then its hosts are judged."""
         # First of all, so that it is done last, whatever setUp() does.

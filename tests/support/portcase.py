@@ -65,7 +65,7 @@ class PortCase(guestcase.GuestCase):
     def wait_ready(self, guest):
         """Wait for the shell and load the drivers."""
         guest.wait_ready(BOOT_SECONDS)
-        guest.check(f"modprobe -a {' '.join(self.drivers)}")
+        guest.check(f"modprobe -a {' '.join(self.drivers)}", PLUG_SECONDS)
 
     # --- disks ---------------------------------------------------------------------------------
 
@@ -98,7 +98,7 @@ class PortCase(guestcase.GuestCase):
     def remove(self, guest, *names):
         """Take the devices NAMES away, all at once; returns when QEMU has let them go."""
         for name in names:
-            guest.qmp("device_del", {"id": name})
+            guest.delete_device(name)
         for name in names:
             guest.event("DEVICE_DELETED", PLUG_SECONDS, device=name)
 

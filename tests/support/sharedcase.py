@@ -6,7 +6,6 @@ import labcase
 from workbench.guest import cpuprobe
 from workbench.guest.cpus import SYSFS, Cpus
 from workbench.guest.guest import Guest
-from workbench.guest.qemu import FACTOR
 
 
 class SharedCase(labcase.LabCase):
@@ -70,13 +69,13 @@ class SharedCase(labcase.LabCase):
             return
         if self._guest.qmp("query-status")["status"] != "running":
             self._guest.qmp("cont")
-        self._guest.run("true", 10 * FACTOR)
+        self._guest.run("true", 10)
         self._guest.events()
         for number in sorted(self._cpus.taken() - self._start):
             self.go(self._cpus, number)
         for number in sorted(self._start - self._cpus.taken()):
             self._cpus.plug(number)
-        self._cpus.wait_view("CPUs as at the start", online=self._start)
+        self._cpus.wait_view("CPUs as at the start", enabled=self._start, online=self._start)
 
     # --- quicker than Cpus.plug() and unplug(), which look at all CPUs before and after --------
 
