@@ -72,9 +72,10 @@ class ExampleCase(guestcase.GuestCase):
 
     def assert_devices(self, guest):
         """The guest has all that the everyday examples have, and can use it."""
-        guest.check(f"modprobe -a {' '.join(DRIVERS)}")
-        guest.wait_for(lambda: guest.run("ls /dev/vda /dev/sr0")[0] == 0, "disk and CD-ROM",
-                       PLUG_SECONDS)
+        guest.check(f"modprobe -a {' '.join(DRIVERS)}", PLUG_SECONDS)
+        # Linux shows a disk a moment before it can be opened.
+        guest.wait_for(lambda: guest.run("cat /dev/vda /dev/sr0 > /dev/null")[0] == 0,
+                       "disk and CD-ROM", PLUG_SECONDS)
         self.assertEqual(self.size(guest, "vda"), DISK_SIZE)
         self.assertEqual(guest.check("md5sum /dev/sr0").split()[0], hashlib.md5(ISO).hexdigest())
 

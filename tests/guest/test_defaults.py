@@ -51,8 +51,9 @@ class Defaults(guestcase.GuestCase):
             extra=["-m", "512M", "-smp", "2,maxcpus=4", "-bios", "QEMU_EFI.fd", "-nic", "user",
                    "-drive", f"file={folder / 'disk.qcow2'}"]))
         guest.check("modprobe virtio_net; modprobe virtio_blk; "
-                    "ip link set eth0 up; ip addr add 10.0.2.15/24 dev eth0; "
-                    "ping -c 1 -W 20 10.0.2.2", 60)
+                    "ip link set eth0 up; ip addr add 10.0.2.15/24 dev eth0", 60)
+        guest.wait_for(lambda: guest.run("ping -c 1 -W 5 10.0.2.2")[0] == 0,
+                       "an answer from the network", 60)
         self.assertEqual(guest.check("cat /sys/block/vda/size").strip(), str(64 * 2048))
         cpus.plug(2)
         self.assert_cpus(cpus, {0, 1, 2})

@@ -54,8 +54,7 @@ class Interrupts(guestcase.GuestCase):
             # Linux sends such calls, too: one may be on its way at any moment, but not for long.
             guest.wait_for(lambda: not self.peek(guest, pending) & 1 << SGI_CALL_FUNCTION,
                            "CPU 2 to have taken the function call that waited for it")
-            before = self.calls(guest, 2)
-            self.assertGreater(before, 0)
+            before = guest.wait_for(lambda: self.calls(guest, 2), "CPU 2 to count that call")
             cpus.unplug(2)
             # Its CPU interface was on when it went; only this Linux had turned off.
             self.poke(guest, enable, 1 << SGI_CALL_FUNCTION)

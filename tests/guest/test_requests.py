@@ -33,7 +33,7 @@ class Refusal(guestcase.GuestCase):
         self.assertEqual(event["event"], "DEVICE_UNPLUG_GUEST_ERROR")
         self.assertEqual(event["data"]["device"], handle)
         # libvirt gives up after five seconds.
-        self.assertLess(time.monotonic() - start, 5)
+        self.assertLess(time.monotonic() - start, 5 * FACTOR)
         self.assertEqual(cpus.taken(), {0, 1, 2})
         self.assertEqual(slotcases.slot_state(cpus, 2), slotcases.ON)
         cpus.wait_view("CPU 2 still works", online={2})
@@ -162,9 +162,11 @@ class Moments(guestcase.GuestCase):
                     guest.qmp(action)
                 elif action == "save":
                     self.assertEqual(guest.hmp("savevm one"), "")
-            except guestcase.Refused as error:
-                # Taken slots and second requests; the process itself must live on.
-                self.assertRegex(str(error), "exist|taken|already|Duplicate|unplug|progress")
+            except guestcase.GuestError as error:
+                # Taken slots and second requests, also for a CPU that has just gone; the process
+                # itself must live on.
+                self.assertRegex(str(error), "exist|taken|already|Duplicate|unplug|progress|"
+                                 "not found|holds no CPU")
             time.sleep(order.random() * 0.15)
         guest.qmp("cont")
         guest.qmp("system_reset")
@@ -174,6 +176,8 @@ class Moments(guestcase.GuestCase):
         for number in cpus.taken() - cpus.view().online:
             cpus.bring_online(number)
         self.assert_cpus(cpus, cpus.taken())
+        # What became of the requests until then is not for those that follow.
+        guest.events()
         for number in sorted(cpus.taken() - {0}):
             cpus.unplug(number)
         cpus.plug(4)

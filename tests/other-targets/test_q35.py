@@ -94,7 +94,7 @@ class Q35(guestcase.GuestCase):
             guest.qmp("device_add", {"driver": "virtio-rng-pci", "id": ident, "bus": "rp"})
             guest.check("until grep -q 0x1044 /sys/bus/pci/devices/*/device; do usleep 20000; "
                         "done", 60)
-            guest.qmp("device_del", {"id": ident})
+            guest.delete_device(ident)
             guest.event("DEVICE_DELETED", 60, device=ident)
             guest.check("while grep -q 0x1044 /sys/bus/pci/devices/*/device; do usleep 20000; "
                         "done", 60)
