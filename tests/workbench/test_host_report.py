@@ -1064,10 +1064,12 @@ class Qemu(unittest.TestCase):
                          {"execute": "query-version", "arguments": {"verbose": True}})
         with self.assertRaisesRegex(qmp.Refused, "^no such thing$"):
             self.talk(greet + "echo '{\"error\": {\"desc\": \"no such thing\"}}' >&3; read line")
-        for script, words in (("sleep 60", "does not answer"), ("echo broken >&2", "^broken$"),
-                              (greet, "does not answer"), (greet + "echo '{' >&3", "not answer")):
+        # All but the first end by themselves, and long before.
+        for script, words, seconds in (
+                ("sleep 60", "does not answer", 1), ("echo broken >&2", "^broken$", 30),
+                (greet, "does not answer", 30), (greet + "echo '{' >&3", "not answer", 30)):
             with self.assertRaisesRegex(qmp.Failed, words):
-                self.talk(script, 1)
+                self.talk(script, seconds)
 
     def test_find(self):
         """qemu-kvm of RHEL is for guests like the host."""

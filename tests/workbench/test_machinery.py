@@ -11,7 +11,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 import unittest
 from pathlib import Path
 from unittest import mock
@@ -20,9 +19,17 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
                 for name in ("tests/support", "scripts")]
 
 import fake  # noqa: E402
-from workbench.system import host, paths, programs  # noqa: E402
+from workbench.system import host, paths, polling, programs  # noqa: E402
 from workbench.testing import discovery, leftovers, reaper, runner, skips  # noqa: E402
 from workbench.ui import report  # noqa: E402
+
+
+def ended(pid):
+    """Whether the process PID has ended, also if nobody has waited for it yet."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z"
+    except OSError:
+        return True
 
 
 class Report(unittest.TestCase):
@@ -62,12 +69,22 @@ class Report(unittest.TestCase):
 
     def test_heartbeat(self):
         """Without a terminal a long step says that it is alive, with its newest progress."""
-        with mock.patch.object(report, "HEARTBEAT", 0.2):
-            _, text = self.quiet(programs.run, ["sh", "-c", "echo '[1/9] x'; sleep 0.7"],
-                                 what="Building", log=self.log,
-                                 parse=lambda line: line[:5] if line[:1] == "[" else None)
-        self.assertIn("Building [1/9]", text)
-        self.assertNotIn("\r", text)
+        seen = self.log.with_name("seen")
+
+        class Err(io.StringIO):
+            """Has the command end when its progress was shown."""
+
+            def write(self, text):
+                if "[1/9]" in text:
+                    seen.touch()
+                return super().write(text)
+
+        command = f"echo '[1/9] x'; for i in $(seq 400); do [ -e {seen} ] && exit; sleep 0.05; done"
+        with mock.patch.object(report, "HEARTBEAT", 0.2), contextlib.redirect_stderr(Err()) as err:
+            programs.run(["sh", "-c", command], what="Building", log=self.log,
+                         parse=lambda line: line[:5] if line[:1] == "[" else None)
+        self.assertIn("Building [1/9]", err.getvalue())
+        self.assertNotIn("\r", err.getvalue())
 
     def test_children_end_with_an_interrupt(self):
         """What a command started does not outlive an interrupt."""
@@ -80,12 +97,7 @@ class Report(unittest.TestCase):
             self.quiet(programs.run, ["sh", "-c", f"sleep 100 & echo $! > {pid_file}; "
                                       "echo go; wait"], what="x", log=self.log, parse=interrupt)
         pid = pid_file.read_text().strip()
-        for _ in range(50):
-            stat = Path(f"/proc/{pid}/stat")
-            if not stat.exists() or stat.read_text().split()[2] == "Z":
-                return
-            time.sleep(0.1)
-        self.fail("the child still runs")
+        self.assertTrue(polling.until(lambda: ended(pid), 20), "the child still runs")
 
     def test_command_that_is_not_there(self):
         """It is named."""
@@ -278,9 +290,9 @@ never  guest/*  *  no luck
 class Leftovers(unittest.TestCase):
     """What a run leaves behind is found."""
 
-    def watch(self, command, top="/"):
-        """What is found after the shell COMMAND."""
-        with leftovers.Watch(top, 0.3) as watch:
+    def watch(self, command, top="/", patience=20):
+        """What is found after the shell COMMAND; PATIENCE is for processes that are to end."""
+        with leftovers.Watch(top, patience) as watch:
             subprocess.run(["sh", "-c", command], check=True, env={**os.environ, **watch.env})
         return watch.found
 
@@ -290,25 +302,26 @@ class Leftovers(unittest.TestCase):
 
     def test_process(self):
         """One that has left its session and whose parent has ended is found, and ended."""
-        found, = self.watch("setsid sh -c 'sleep 98765 & exit' > /dev/null 2>&1; sleep 0.1")
+        found, = self.watch("pid=$(setsid sh -c 'sleep 98765 > /dev/null 2>&1 & echo $!'); "
+                            "until grep -q sleep /proc/$pid/comm; do sleep 0.05; done",
+                            patience=0.3)
         self.assertRegex(found, "process [0-9]+ still runs: sleep 98765")
         pid = int(found.split()[1])
-        for _ in range(50):
-            stat = Path(f"/proc/{pid}/stat")
-            if not stat.exists() or stat.read_text().split()[2] == "Z":
-                return
-            time.sleep(0.1)
-        self.fail("it still runs")
+        self.assertTrue(polling.until(lambda: ended(pid), 20), "it still runs")
 
     def test_reaped(self):
         """One whose parent has ended is waited for: others may look whether it is still there."""
-        look = "pid=$(sh -c 'sleep 0.5 > /dev/null & echo $!'); sleep 2; [ ! -e /proc/$pid ]"
+        def look(seconds):
+            return ["sh", "-c", "pid=$(sh -c 'sleep 0.5 > /dev/null & echo $!'); "
+                    f"for i in $(seq {seconds * 10}); do [ -e /proc/$pid ] || exit 0; sleep 0.1; "
+                    "done; exit 1"]
+
         with leftovers.Watch("/", 0.3):
-            for command, status in ((["sh", "-c", look], 0), (["sh", "-c", "exit 7"], 7),
+            for command, status in ((look(20), 0), (["sh", "-c", "exit 7"], 7),
                                     (["sh", "-c", "kill -9 $$"], 137)):
                 done = subprocess.run([sys.executable, reaper.__file__, *command], check=False)
                 self.assertEqual(done.returncode, status, command)
-            self.assertEqual(subprocess.run(["sh", "-c", look], check=False).returncode, 1,
+            self.assertEqual(subprocess.run(look(2), check=False).returncode, 1,
                              "without it, the process is there for ever")
 
     def test_files(self):

@@ -207,7 +207,7 @@ class Rooms(unittest.TestCase):
         room = self.room()
         self.assertEqual(room.run(["sh", "-c", "echo out; echo err >&2; exit 3"]),
                          (3, "out\nerr"))
-        self.assertEqual(room.run(["sh", "-c", "echo out; exec sleep 60"], seconds=0.5),
+        self.assertEqual(room.run(["sh", "-c", "echo out; exec sleep 60"], seconds=3),
                          (None, "out"))
         self.assertEqual(room.run(["cat"], text="in"), (0, "in"))
         with self.assertRaisesRegex(WorkbenchError, "(?s)false in .*exit status 1"):
@@ -240,14 +240,14 @@ class Rooms(unittest.TestCase):
         """A process that has lost its parent is waited for when it ends."""
         room = self.room()
         pid = room.check(["sh", "-c", "sleep 0.2 > /dev/null 2>&1 & echo $!"])
-        self.assertTrue(polling.until(lambda: not room.path(f"/proc/{pid}").exists(), 5))
+        self.assertTrue(polling.until(lambda: not room.path(f"/proc/{pid}").exists(), 20))
 
     def test_nothing_left(self):
         """All that runs there ends with the room, also what has left its session."""
         room = self.room()
         mark = f"{time.monotonic_ns()}"
         room.check(["sh", "-c", f"setsid sleep {mark}.5 > /dev/null 2>&1 &"])
-        self.assertTrue(polling.until(lambda: running(mark), 5))
+        self.assertTrue(polling.until(lambda: running(mark), 20))
         room.close()
         self.assertEqual(running(mark), 0)
 
@@ -262,9 +262,9 @@ class Rooms(unittest.TestCase):
         with subprocess.Popen([sys.executable, "-c", program], text=True, stdin=subprocess.PIPE,
                               stdout=subprocess.PIPE) as child:
             self.assertEqual(child.stdout.readline(), "up\n")
-            self.assertTrue(polling.until(lambda: running(mark), 5))
+            self.assertTrue(polling.until(lambda: running(mark), 20))
             child.kill()
-        self.assertTrue(polling.until(lambda: not running(mark), 5), "it still runs")
+        self.assertTrue(polling.until(lambda: not running(mark), 20), "it still runs")
 
     def test_refused(self):
         """A folder that does not exist is named."""

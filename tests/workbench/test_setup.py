@@ -3,6 +3,7 @@
 # meson: timeout=240 parallel
 """build/qemu: made the same everywhere, gone on with after interruption, nothing lost."""
 
+import contextlib
 import shutil
 import signal
 import subprocess
@@ -14,6 +15,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
                 for name in ("tests/support", "scripts")]
 
 import fake  # noqa: E402
+from workbench.system import polling  # noqa: E402
 
 
 class Setup(fake.WorkbenchCase):
@@ -85,6 +87,8 @@ class Setup(fake.WorkbenchCase):
                                   stderr=subprocess.DEVNULL, start_new_session=True) as child:
                 time.sleep(0.04 * (number + 1))
                 child.send_signal(signal.SIGKILL)
+            # What it has started ends by itself.
+            self.assertTrue(polling.until(lambda: not running(child.pid), 20))
         self.setup_series(top=top)
         self.assertEqual(len(self.ids(top)), 3)
         self.assertIn(" 0 errors", self.series("check", top=top))
@@ -152,6 +156,17 @@ class Setup(fake.WorkbenchCase):
         (self.qemu / ".git/rebase-merge").mkdir()
         self.assertIn("rebase --abort", self.series("setup", status=1))
         self.assertIn("half done", self.series("export", status=1))
+
+
+def running(session):
+    """Whether a process of the SESSION has not ended yet."""
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            # Behind the name, which may hold blanks: state, parent, group, session.
+            fields = path.read_text(errors="replace").rpartition(")")[2].split()
+            if fields[0] not in "ZX" and int(fields[3]) == session:
+                return True
+    return False
 
 
 if __name__ == "__main__":

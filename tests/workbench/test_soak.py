@@ -580,7 +580,7 @@ class Run(unittest.TestCase):
 
     def test_time(self):
         """A run ends after its time."""
-        result, _ = self.run_soak(seconds=0.2, steps=None)
+        result, _ = self.run_soak(seconds=1, steps=None)
         self.assertTrue(result.found["clean"])
         self.assertGreater(result.found["steps"], 1)
 
