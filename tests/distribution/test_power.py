@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 # meson: timeout=900
-"""Debian sleeps and wakes up with CPUs that were plugged."""
+"""Debian is switched off, or sleeps and wakes up, with CPUs that were plugged."""
 
 import os
 import sys
@@ -23,6 +23,16 @@ SECONDS = distributioncase.BOOT_SECONDS
 
 
 class Power(distributioncase.DistributionCase):
+
+    def test_power_button(self):
+        """The power button shuts Debian down in order, with CPUs that came and went."""
+        guest, cpus = self.boot()
+        self.add_rule(guest)
+        cpus.add(3)
+        self.wait_online(cpus, {0, 1, 3})
+        cpus.unplug(1)
+        guest.qmp("system_powerdown")
+        self.assertEqual(guest.wait_end(SECONDS), 0)
 
     def prepare(self, guest):
         """Have the guest say when it is awake, and hold something in memory."""

@@ -25,7 +25,7 @@ class Fault(FaultCases, guestcase.GuestCase):
                          "temporarily unavailable$")
 
     def test_mmap(self):
-        """TCG maps nothing for a CPU."""
+        """TCG maps nothing for a CPU, and it needs nothing else that can fail: a thread is all."""
         self.check_fault("mmap", 0, "")
 
     def test_leak(self):

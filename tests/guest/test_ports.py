@@ -257,7 +257,7 @@ class Kinds(portcase.PortCase):
 
     def test_acpi(self):
         """Hot-plug by ACPI leaves nothing of it to PCI Express."""
-        self.check_kinds(0, "-global", "acpi-ged.acpi-pci-hotplug-with-bridge-support=on")
+        self.check_kinds(0, *portcase.ACPI)
 
 
 if __name__ == "__main__":

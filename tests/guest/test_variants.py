@@ -1,8 +1,9 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-# meson: timeout=300 parallel
+# meson: timeout=450 parallel
 """CPU and machine in other shapes: features that have state outside of the CPU, nodes, many CPUs."""
 
+import random
 import sys
 from pathlib import Path
 
@@ -69,7 +70,69 @@ class Nodes(guestcase.GuestCase):
         return guest.check(f"cd {SYSFS}/cpu{number}; echo node*")
 
 
+class Shape(guestcase.GuestCase):
+    """Sockets, cores and threads."""
+
+    LAPS = 40 if guestcase.LONG else 3
+
+    def test_all(self):
+        """All slots are filled, used, turned off and on, rebooted with, and emptied."""
+        guest, cpus = self.boot(self.config(
+            smp="1,maxcpus=8,sockets=2,clusters=1,cores=2,threads=2"))
+        # Neither in the order of the slots nor one core after the other.
+        added = (5, 2, 7, 1, 4, 6, 3)
+        for number in added:
+            cpus.plug(number)
+        self.assert_cpus(cpus, range(8))
+        self.assert_shape(guest)
+        cpus.work(range(8), 200)
+        words = " ".join(map(str, added))
+        for _ in range(self.LAPS):
+            guest.check(f"(cd {SYSFS}; for state in 0 1; do for cpu in {words}; do "
+                        "echo $state > cpu$cpu/online || exit; done; done)", 60)
+        self.assert_cpus(cpus, range(8))
+        self.reboot(guest)
+        self.assert_cpus(cpus, range(8))
+        self.assert_shape(guest)
+        # It has turned off some of those that are to go.
+        guest.check(f"(cd {SYSFS}; for cpu in 2 4 5 7; do echo 0 > cpu$cpu/online || exit; done)")
+        for handle in [cpus.delete(number) for number in added]:
+            guest.event("DEVICE_DELETED", 60, device=handle)
+        cpus.wait_view("all but the first gone", enabled={0}, online={0})
+        cpus.plug(3)
+        self.assert_cpus(cpus, {0, 3})
+        self.assert_sound(guest)
+
+    def assert_shape(self, guest):
+        """What Linux knows of its CPUs, which are all online, is what -smp says."""
+        found = guest.check(f"for cpu in 0 1 2 3 4 5 6 7; do echo $(cd {SYSFS}/cpu$cpu/topology; "
+                            "cat thread_siblings_list core_siblings_list); done").splitlines()
+        self.assertEqual(found, [f"{cpu & ~1}-{cpu | 1} {cpu & ~3}-{cpu | 3}" for cpu in range(8)])
+
+
 class Many(guestcase.GuestCase):
+
+    @guestcase.long_only
+    def test_all_64(self):
+        """All slots are filled, and all but the first are emptied, in any order."""
+        guest, cpus = self.boot(self.config(smp="4,maxcpus=64", memory="1G"), seconds=300)
+        order = random.Random(64)
+        added = order.sample(range(4, 64), 60)
+        for number in added:
+            cpus.add(number)
+        for number in added:
+            cpus.wait_enabled(number, 120)
+            cpus.bring_online(number)
+        self.assert_cpus(cpus, range(64))
+        for number in added:
+            guest.check(f"taskset -c {number} true", 120)
+        for number in order.sample(range(1, 64), 63):
+            cpus.wait_deleted(cpus.delete(number), 120)
+        cpus.wait_view("all but the first gone", seconds=120, enabled={0}, online={0})
+        for number in (63, 4):
+            cpus.plug(number)
+        self.assert_cpus(cpus, {0, 4, 63})
+        self.assert_sound(guest)
 
     @guestcase.long_only
     def test_512(self):

@@ -37,6 +37,16 @@ class Fault(FaultCases, labcase.LabCase):
         self.check_fault("mmap", 2, r"^kvm_init_vcpu: mmap'ing .* failed \(1\): Cannot allocate "
                          "memory$", accel=RING)
 
+    def test_vcpu(self):
+        """KVM makes all vCPUs at the start, see test_start(): a plug needs no new one."""
+        _, cpus, config = self.boot_preloaded()
+        config.fail("KVM_CREATE_VCPU", 1)
+        for _ in range(2):
+            cpus.plug(1)
+            self.assert_cpus(cpus, {0, 1})
+            cpus.unplug(1)
+        self.assertFalse(config.done("failed"))
+
     def test_size(self):
         self.check_fault("KVM_GET_VCPU_MMAP_SIZE", 1, "^kvm_init_vcpu: KVM_GET_VCPU_MMAP_SIZE "
                          "failed: Cannot allocate memory$")

@@ -9,6 +9,7 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
                 for name in ("tests/support", "scripts")]
 
+import killcases  # noqa: E402
 import labcase  # noqa: E402
 import migrationcases  # noqa: E402
 import restartcases  # noqa: E402
@@ -61,6 +62,15 @@ class Reboot(restartcases.RebootCases, HotplugCase):
     test_removed = long_only(restartcases.RebootCases.test_removed)
     test_added_during_boot = long_only(restartcases.RebootCases.test_added_during_boot)
     test_removed_during_boot = long_only(restartcases.RebootCases.test_removed_during_boot)
+
+
+@long_only
+class Kills(killcases.KillCases, HotplugCase):
+    """The cases of killcases.py: a round takes as long as a test elsewhere."""
+
+    # QEMU has KVM write pending interrupts to memory when the guest stops. That of a root port comes
+    # after that here, and would not be saved.
+    port = False
 
 
 class DirtyRing(migrationcases.Moving, HotplugCase):

@@ -17,7 +17,7 @@ class FaultCases:
         return *self.boot(config), config
 
     def state(self, guest, cpus):
-        """What a plug that fails must leave as it was."""
+        """What a plug that fails, or is undone, must leave as it was."""
         return {"slots": cpus.slots(), "threads": guest.process.threads(),
                 "descriptors": guest.process.descriptors(),
                 "devices": guest.qmp("qom-list", {"path": "/machine/peripheral"}),
@@ -56,7 +56,7 @@ class FaultCases:
         cpus.unplug(1)
         guest.wait_for(lambda: guest.process.threads() == before["threads"],
                        lambda: f"{before['threads']} threads, not {guest.process.threads()}")
-        self.assertEqual(guest.process.descriptors(), before["descriptors"])
+        self.assertEqual(self.state(guest, cpus), before, "after the CPU came and went")
         return guest, cpus, config
 
     def check_leak(self, call, count=40, **changes):

@@ -2,7 +2,8 @@
 """What the tests with real guests share.
 
 Environment: GUEST_QEMU names another qemu-system-aarch64 than build/patched's, GUEST_LONG=1 runs
-the tests in full length, GUEST_TIMEOUT_FACTOR stretches all timeouts.
+the tests in full length, GUEST_TIMEOUT_FACTOR stretches all timeouts. For GUEST_SEED see
+killcases.py.
 """
 
 import os

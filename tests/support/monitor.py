@@ -48,6 +48,11 @@ class Monitor:
         self._socket.sendall(json.dumps({"execute": command, "arguments": arguments or {}})
                              .encode() + b"\n")
 
+    def send_half(self, command, arguments=None):
+        """Send the first half of a request, and no more."""
+        text = json.dumps({"execute": command, "arguments": arguments or {}}).encode()
+        self._socket.sendall(text[:len(text) // 2])
+
     def answer(self):
         """The next answer: the text of an error, or None if all went well. Keeps events."""
         while True:

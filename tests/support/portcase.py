@@ -10,6 +10,8 @@ DISK_SIZE = 4096
 # A few hundred ports take minutes to boot where the machine has other work, too.
 BOOT_SECONDS = 600
 PLUG_SECONDS = 120
+# Hot-plug by ACPI instead of PCI Express
+ACPI = ("-global", "acpi-ged.acpi-pci-hotplug-with-bridge-support=on")
 
 
 class Disks:

@@ -2,16 +2,18 @@
 """Moving a guest from one QEMU to another, both of which run already."""
 
 
-def begin(source, destination, uri, *capabilities):
+def begin(source, destination, uri, *capabilities, exit_on_error=True):
     """Begin to move the guest of SOURCE over the address URI of the place, with CAPABILITIES.
 
-    DESTINATION was started with -incoming defer. Raises Refused if one of them does not want to.
+    DESTINATION was started with -incoming defer. If the migration fails, it ends, or with
+    EXIT_ON_ERROR false stays and tells of the failure. Raises Refused if one of them does not want
+    to.
     """
     for guest in (source, destination):
         # The source waits for the destination's word, as libvirt lets it.
         guest.qmp("migrate-set-capabilities", {"capabilities": [
             {"capability": name, "state": True} for name in ("return-path", *capabilities)]})
-    destination.qmp("migrate-incoming", {"uri": uri})
+    destination.qmp("migrate-incoming", {"uri": uri, "exit-on-error": exit_on_error})
     source.qmp("migrate", {"uri": uri})
 
 
