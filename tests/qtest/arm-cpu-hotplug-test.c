@@ -725,6 +725,168 @@ static void test_ost(void)
     qtest_quit(qts);
 }
 
+/* The guest says @status of @event in slot @index, which QEMU passes on. */
+static void ost_report(QTestState *qts, unsigned index, uint32_t event,
+                       uint32_t status)
+{
+    g_autofree char *slot = g_strdup_printf("%u", index);
+    QDict *response, *info;
+
+    ost_write(qts, index, event, status);
+    response = qtest_qmp_eventwait_ref(qts, "ACPI_DEVICE_OST");
+    info = qdict_get_qdict(qdict_get_qdict(response, "data"), "info");
+    g_assert_cmpstr(qdict_get_str(info, "slot"), ==, slot);
+    g_assert_cmpint(qdict_get_int(info, "source"), ==, event);
+    g_assert_cmpint(qdict_get_int(info, "status"), ==, status);
+    qobject_unref(response);
+}
+
+#define EJECT_REQUEST       3
+#define OST_SUCCESS         0
+#define OST_IN_USE          0x80
+
+/* Ask for the CPU @id in slot @index; the guest hears of it. */
+static void request_removal(QTestState *qts, unsigned index, const char *id)
+{
+    qtest_qmp_device_del_send(qts, id);
+    control_write(qts, index, CTRL_CLEAR_REMOVE);
+}
+
+/* A guest that never answers: others can come and go, and a reset answers. */
+static void test_answer_missing(void)
+{
+    const Topology *t = &small;
+    bool taken[] = { true, true, false, false };
+    QTestState *qts = machine_start(t, NULL);
+
+    /* It has not even heard of the CPU. */
+    cpu_plug(qts, t, 2, "a");
+    for (unsigned i = 0; i < 100; i++) {
+        qtest_qmp_device_del_send(qts, "a");
+    }
+    g_assert_cmphex(flags_read(qts, 2), ==,
+                    FLAG_ENABLED | FLAG_INSERT | FLAG_REMOVE);
+    for (unsigned i = 0; i < 3; i++) {
+        cpu_plug(qts, t, 3, "b");
+        control_write(qts, 3, CTRL_CLEAR_INSERT);
+        cpu_unplug(qts, 3, "b");
+    }
+    g_assert_cmphex(flags_read(qts, 2), ==,
+                    FLAG_ENABLED | FLAG_INSERT | FLAG_REMOVE);
+
+    qtest_system_reset_nowait(qts);
+    wait_device_event(qts, "DEVICE_DELETED", "a");
+    assert_no_event(qts, "DEVICE_DELETED");
+    slots_check(qts, t, taken);
+    flags_check(qts, t, taken);
+    qtest_quit(qts);
+}
+
+/* Only the first answer ends a request, but a guest may change its mind. */
+static void test_answer_twice(void)
+{
+    const Topology *t = &small;
+    bool taken[] = { true, true, false, false };
+    QTestState *qts = machine_start(t, NULL);
+
+    cpu_plug(qts, t, 2, "a");
+    control_write(qts, 2, CTRL_CLEAR_INSERT);
+
+    /* It refuses twice, ejects the CPU all the same, and that twice as well. */
+    request_removal(qts, 2, "a");
+    ost_report(qts, 2, EJECT_REQUEST, OST_IN_USE);
+    wait_device_event(qts, "DEVICE_UNPLUG_GUEST_ERROR", "a");
+    ost_report(qts, 2, EJECT_REQUEST, OST_IN_USE);
+    assert_no_event(qts, "DEVICE_UNPLUG_GUEST_ERROR");
+    g_assert_cmphex(flags_read(qts, 2), ==, FLAG_ENABLED);
+    control_write(qts, 2, CTRL_EJECT);
+    control_write(qts, 2, CTRL_EJECT);
+    wait_device_event(qts, "DEVICE_DELETED", "a");
+    control_write(qts, 2, CTRL_EJECT);
+    assert_no_event(qts, "DEVICE_DELETED");
+
+    /* Refusals for a CPU that is gone */
+    ost_report(qts, 2, EJECT_REQUEST, OST_IN_USE);
+    ost_report(qts, 2, EJECT_REQUEST, OST_SUCCESS);
+    assert_no_event(qts, "DEVICE_UNPLUG_GUEST_ERROR");
+
+    /* It says twice that the CPU is ejected, which is not so, and refuses. */
+    cpu_plug(qts, t, 2, "b");
+    control_write(qts, 2, CTRL_CLEAR_INSERT);
+    request_removal(qts, 2, "b");
+    ost_report(qts, 2, EJECT_REQUEST, OST_SUCCESS);
+    ost_report(qts, 2, EJECT_REQUEST, OST_SUCCESS);
+    assert_no_event(qts, "DEVICE_UNPLUG_GUEST_ERROR");
+    g_assert_cmphex(flags_read(qts, 2), ==, FLAG_ENABLED);
+    ost_report(qts, 2, EJECT_REQUEST, OST_IN_USE);
+    wait_device_event(qts, "DEVICE_UNPLUG_GUEST_ERROR", "b");
+
+    cpu_unplug(qts, 2, "b");
+    slots_check(qts, t, taken);
+    flags_check(qts, t, taken);
+    qtest_quit(qts);
+}
+
+/* Answers for slots that nobody asked for leave the request as it is. */
+static void test_answer_for_other(void)
+{
+    static const uint32_t none[] = { 4, 1u << 31, UINT32_MAX };
+    const Topology *t = &small;
+    bool taken[] = { true, true, false, false };
+    QTestState *qts = machine_start(t, NULL);
+
+    cpu_plug(qts, t, 2, "a");
+    cpu_plug(qts, t, 3, "b");
+    control_write(qts, 2, CTRL_CLEAR_INSERT);
+    control_write(qts, 3, CTRL_CLEAR_INSERT);
+
+    request_removal(qts, 2, "a");
+    ost_report(qts, 0, EJECT_REQUEST, OST_IN_USE);
+    ost_report(qts, 1, EJECT_REQUEST, OST_IN_USE);
+    ost_report(qts, 3, EJECT_REQUEST, OST_IN_USE);
+    assert_no_event(qts, "DEVICE_UNPLUG_GUEST_ERROR");
+    for (unsigned i = 0; i < ARRAY_SIZE(none); i++) {
+        ost_write(qts, none[i], EJECT_REQUEST, OST_IN_USE);
+        assert_no_event(qts, "ACPI_DEVICE_OST");
+    }
+    ost_report(qts, 2, EJECT_REQUEST, OST_IN_USE);
+    wait_device_event(qts, "DEVICE_UNPLUG_GUEST_ERROR", "a");
+
+    /* The CPU that it ejects is not the one that it was asked for. */
+    request_removal(qts, 2, "a");
+    control_write(qts, 3, CTRL_EJECT);
+    wait_device_event(qts, "DEVICE_DELETED", "b");
+    assert_no_event(qts, "DEVICE_DELETED");
+    g_assert_cmphex(flags_read(qts, 2), ==, FLAG_ENABLED);
+    g_assert_cmphex(flags_read(qts, 3), ==, 0);
+    control_write(qts, 2, CTRL_EJECT);
+    wait_device_event(qts, "DEVICE_DELETED", "a");
+    slots_check(qts, t, taken);
+    flags_check(qts, t, taken);
+    qtest_quit(qts);
+}
+
+/* A refusal that nobody asked for is no end of a later request. */
+static void test_answer_unasked(void)
+{
+    const Topology *t = &small;
+    QTestState *qts = machine_start(t, NULL);
+
+    cpu_plug(qts, t, 2, "a");
+    for (unsigned i = 0; i < 4; i++) {
+        ost_report(qts, i, EJECT_REQUEST, OST_IN_USE);
+    }
+    control_write(qts, 2, CTRL_CLEAR_INSERT);
+    ost_report(qts, 2, EJECT_REQUEST, OST_IN_USE);
+    assert_no_event(qts, "DEVICE_UNPLUG_GUEST_ERROR");
+
+    qtest_qmp_device_del_send(qts, "a");
+    assert_no_event(qts, "DEVICE_UNPLUG_GUEST_ERROR");
+    g_assert_cmphex(flags_read(qts, 2), ==, FLAG_ENABLED | FLAG_REMOVE);
+    cpu_unplug(qts, 2, "a");
+    qtest_quit(qts);
+}
+
 typedef struct Refusal {
     const char *name;
     const char *args;           /* of device_add, as JSON */
@@ -2096,6 +2258,10 @@ int main(int argc, char **argv)
                    test_plug_before_start);
     qtest_add_func("/arm-cpu-hotplug/reset-with-event", test_reset_with_event);
     qtest_add_func("/arm-cpu-hotplug/ost", test_ost);
+    qtest_add_func("/arm-cpu-hotplug/answer/missing", test_answer_missing);
+    qtest_add_func("/arm-cpu-hotplug/answer/twice", test_answer_twice);
+    qtest_add_func("/arm-cpu-hotplug/answer/for-other", test_answer_for_other);
+    qtest_add_func("/arm-cpu-hotplug/answer/unasked", test_answer_unasked);
     qtest_add_func("/arm-cpu-hotplug/refused/plug", test_plug_refused);
     qtest_add_func("/arm-cpu-hotplug/refused/unplug", test_unplug_refused);
     if (qtest_has_accel("tcg")) {
