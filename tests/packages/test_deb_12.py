@@ -19,6 +19,8 @@ class Installed(DebCases, LibvirtCase):
 
     number = "12"
     apparmor_line = "include if exists <abstractions/libvirt-qemu.d>\n"
+    # It wants an init system.
+    apparmor_package = "libvirt-daemon-system"
 
 
 if __name__ == "__main__":

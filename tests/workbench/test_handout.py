@@ -136,6 +136,17 @@ class Package(fake.WorkbenchCase):
         self.series("package")
         self.series("package")
         self.assertIn("other files", self.series("package", "--output", self.source, status=1))
+        # A source package with a quilt series of its own.
+        other = self.root / "unpacked"
+        for name in ("debian/control", "debian/patches/series", "debian/patches/own.patch"):
+            (other / name).parent.mkdir(parents=True, exist_ok=True)
+            (other / name).touch()
+        self.assertIn("unpacked/debian holds other files, for instance control",
+                      self.series("package", "--output", other, status=1))
+        (other / "debian/control").unlink()
+        self.assertIn("for instance own.patch",
+                      self.series("package", "--output", other, status=1))
+        self.assertTrue((other / "debian/patches/own.patch").exists())
 
 
 if __name__ == "__main__":

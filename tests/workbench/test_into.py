@@ -53,10 +53,11 @@ class Here:
         subprocess.run([str(word) for word in words], check=True, timeout=seconds)
 
 
+output = sys.argv[1] if sys.argv[1] != "-" else None
 with mock.patch.object(distribution, "Room", Here), \\
         mock.patch.object(distribution.debroot, "have", lambda recipe: None), \\
         mock.patch.object(distribution, "need_space", lambda *_: None):
-    report.main(lambda: distribution.main(sys.argv[1], sys.argv[2:] or None))
+    report.main(lambda: distribution.main(sys.argv[2], sys.argv[3:] or None, output))
 """
 
 
@@ -89,10 +90,10 @@ class Into(fake.WorkbenchCase):
         shutil.rmtree(work / "qemu-11.2.0")
         return work / "qemu_11.2.0+ds-1.dsc"
 
-    def into(self, *words, status=0):
+    def into(self, *words, status=0, output="-"):
         """Run the command; returns all its output."""
-        done = subprocess.run([sys.executable, "-c", HERE, *map(str, words)], cwd=self.top,
-                              env=self.environment(SOURCE_DATE_EPOCH="1795984200"),
+        done = subprocess.run([sys.executable, "-c", HERE, output, *map(str, words)],
+                              cwd=self.top, env=self.environment(SOURCE_DATE_EPOCH="1795984200"),
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                               timeout=100, check=False)
         self.assertEqual(done.returncode, status, done.stdout)
@@ -101,7 +102,7 @@ class Into(fake.WorkbenchCase):
 
     def unpacked(self):
         """The tree of the new source package, with all of its patches."""
-        dsc = (self.top / "build/package/11.2.0+ds-1"
+        dsc = (self.top / "build/source-package/11.2.0+ds-1"
                / "qemu_11.2.0+ds-1+hotplug20261129.2030.dsc")
         subprocess.run(["dpkg-source", "--no-check", "-x", dsc, self.root / "new"], check=True,
                        capture_output=True)
@@ -151,7 +152,7 @@ class Into(fake.WorkbenchCase):
         out = self.into(self.package({"hw/arm/virt.c": VIRT.replace("line 5\n", "line V\n")}),
                         status=1)
         self.assertRegex(out, "board: 1 of 1 patches conflict\n *words: needs board\n")
-        self.assertFalse((self.top / "build/package").exists())
+        self.assertFalse((self.top / "build/source-package").exists())
 
     def test_already_there(self):
         """A patch that the release has is not made again."""
@@ -167,6 +168,23 @@ class Into(fake.WorkbenchCase):
         out = self.into(self.package({"hw/arm/virt.c": "".join(lines[10:] + lines[:10]),
                                       "hw/arm/board.c": board}))
         self.assertIn("1 patches of the topics board, words", out)
+
+    def test_output(self):
+        """What an earlier run has made is replaced; a folder with anything else is left alone."""
+        dsc = self.package()
+        made = self.root / "made"
+        self.into(dsc, output=made)
+        # As scripts/series package --build leaves it.
+        built = made / "qemu-utils_11.2.0+ds-1+hotplug20261129.2030_amd64.deb"
+        built.touch()
+        self.into(dsc, output=made)
+        self.assertFalse(built.exists())
+        (made / "notes").touch()
+        for folder, other in ((made, "notes"), (dsc.parent, dsc.name)):
+            before = sorted(folder.iterdir())
+            said = self.into(dsc, output=folder, status=1)
+            self.assertRegex(said, f"other files, for instance (qemu_11.*|{other})")
+            self.assertEqual(sorted(folder.iterdir()), before)
 
     def test_refusals(self):
         """Neither version nor .dsc; a .dsc whose files are elsewhere."""

@@ -8,6 +8,7 @@ import datetime
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -58,7 +59,8 @@ class Command(unittest.TestCase):
     def test_options_of_configure(self):
         """What the command sets itself is refused with its own option, and so is no option."""
         for word, answer in (("--prefix=/x", "--install"), ("--target-list=a", "--target"),
-                             ("qemu-img", "before the '--'")):
+                             ("qemu-img", "before the '--'"),
+                             ("--help", "build/qemu/configure --help")):
             with self.assertRaisesRegex(WorkbenchError, answer):
                 full.refuse([word])
         full.refuse(["--disable-gtk", "-Dwerror=true"])
@@ -68,8 +70,9 @@ class Command(unittest.TestCase):
         with mock.patch.dict(os.environ, DESTDIR="/proc"):
             with self.assertRaisesRegex(WorkbenchError, "written to /proc .*in /proc/usr"):
                 full.check_writable("/usr")
-        with self.assertRaisesRegex(WorkbenchError, "absolute path, not \"usr\""):
-            full.check_writable("usr")
+        for place in ("usr", ""):
+            with self.assertRaisesRegex(WorkbenchError, f'absolute path, not "{place}"'):
+                full.check_writable(place)
         with tempfile.TemporaryDirectory() as folder, mock.patch.dict(os.environ, DESTDIR=folder):
             full.check_writable("/usr")
             self.assertEqual(os.listdir(folder), [])
@@ -307,6 +310,8 @@ class Debian(unittest.TestCase):
             done = subprocess.run(["make", "-n", "-f", file.name, "override_dh_auto_install"],
                                   capture_output=True, text=True, check=False)
         self.assertEqual(done.returncode, 0, done.stderr)
+        # The licences that the file copyright names are plain files.
+        self.assertIn(f"-X{layout.DOCUMENTS}/firmware\n", rules)
         self.assertEqual(done.stdout.strip(), "/usr/bin/python3 -m workbench.packages.steps "
                          f"{SETTINGS} install debian/{texts.NAME}")
 
@@ -317,6 +322,23 @@ class Debian(unittest.TestCase):
         versions = [texts.version(MOMENT + datetime.timedelta(minutes=n)) for n in (0, 1, 60 * 24)]
         self.assertEqual(versions, sorted(versions))
         self.assertTrue(versions[0].endswith("+hotplug20261129.2030"))
+
+    def test_built(self):
+        """A package of an older series is not taken for that of this one."""
+        folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
+        self.enterContext(mock.patch.object(paths, "PACKAGES", folder))
+        self.enterContext(mock.patch.object(texts.source, "upstream",
+                                            lambda: {"version": "11.1.1"}))
+        self.enterContext(mock.patch("workbench.system.aptroot.native", lambda: "amd64"))
+        self.enterContext(mock.patch.dict(os.environ, SOURCE_DATE_EPOCH="1795984200"))
+        found = {"12": f"{texts.NAME}_11.1.1+hotplug20261129.2030~deb12_amd64.deb",
+                 "13": f"{texts.NAME}_11.1.1+hotplug20261129.2029~deb13_amd64.deb",
+                 "rpm": f"{texts.NAME}-11.1.1-hotplug20261129.2030.x86_64.rpm"}
+        for name in found.values():
+            (folder / name).touch()
+        self.assertEqual(deb.built("12"), folder / found["12"])
+        self.assertIsNone(deb.built("13"))
+        self.assertEqual(rpm.built(), folder / found["rpm"])
 
 
 class Fedora(unittest.TestCase):
@@ -335,6 +357,17 @@ class Fedora(unittest.TestCase):
         wanted = rpm.place().wanted
         self.assertIn("libcurl4-openssl-dev", wanted)
         self.assertNotIn("libcurl4-gnutls-dev", wanted)
+
+    def test_renamed(self):
+        """A library gets its name in Fedora in place, and nothing else changes."""
+        text = rpm.spec("11.1.1", "hotplug1", MOMENT, SETTINGS)
+        expression = re.search(r"sed -i (-e .*) \{\} \+", text)[1]
+        start, end = b"\x7fELF\xff\n\0", b"\0libc.so.6\0\n\xfe xlibaio.so.1t64\0 libaio.so.1t64x"
+        with tempfile.NamedTemporaryFile() as file:
+            Path(file.name).write_bytes(start + b"libaio.so.1t64" + end)
+            subprocess.run(f"LC_ALL=C sed -i {expression} {file.name}", shell=True, check=True)
+            found = Path(file.name).read_bytes()
+        self.assertEqual(found, start + b"libaio.so.1\0\0\0" + end)
 
 
 def _has(name):

@@ -106,8 +106,9 @@ NOT_TO_BE_HAD = (
     ("firmware of 32-bit Arm guests", "newer releases than Debian 13 no longer build it"),
 )
 
-# What Debian's package leaves out as well; without a word configure would take what it finds.
-OFF = ("guest-agent", "sndio", "xkbcommon", "xen")
+# What Debian's package leaves out as well; without a word configure would take what it finds. Of
+# qemu-vnc, QEMU 11.1 installs the manual page alone.
+OFF = ("guest-agent", "sndio", "xkbcommon", "xen", "qemu-vnc")
 
 
 def _name(need):

@@ -59,6 +59,9 @@ def refuse(more):
     """Raise WorkbenchError for those of the options MORE that this command sets by itself."""
     for word in more:
         name = word.partition("=")[0]
+        if name in ("--help", "-h"):
+            raise WorkbenchError(f"{word} would configure nothing. The options are listed by "
+                                 f"{paths.QEMU_SRC.relative_to(paths.TOP)}/configure --help.")
         if name in ("--prefix", "--target-list"):
             other = "--install" if name == "--prefix" else "--target"
             raise WorkbenchError(f"{word} is for scripts/build itself to set: use {other} before "

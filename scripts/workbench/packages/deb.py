@@ -40,12 +40,14 @@ override_dh_strip:
 	dh_strip --no-automatic-dbgsym
 
 # A module whose libraries are missing is not loaded, and QEMU says so when it is asked for.
+# The folder DEBIAN tells dpkg-shlibdeps where the package begins.
 override_dh_shlibdeps:
+	mkdir -p $(ROOT)/DEBIAN
 	dpkg-shlibdeps -T$(ROOT).substvars -dDepends $(PROGRAMS) -dRecommends $(MODULES)
 
-# The pages refer to each other.
+# The pages refer to each other. Licences must be plain files (Debian's policy, 12.5).
 override_dh_compress:
-	dh_compress -X{layout.DOCUMENTS}/html
+	dh_compress -X{layout.DOCUMENTS}/html -X{layout.DOCUMENTS}/firmware
 """
 
 
@@ -79,7 +81,7 @@ def build(release):
     where = place(release)
     root = rooms.prepare(where)
     moment = texts.released()
-    version = f"{texts.version(moment)}~deb{release}"
+    version = _version(release, moment)
     step(f"Making the package of {NAME} {version} for Debian {release}")
     arch = aptroot.native()
     triplet = {"amd64": "x86_64", "arm64": "aarch64"}.get(arch)
@@ -92,19 +94,27 @@ def build(release):
         old.unlink()
     rooms.work(where, root, ["sh", "-c", 'cd "$1" && exec dpkg-buildpackage -b -us -uc', "sh",
                              source], "Making the package")
-    deb = where.stage / f"{NAME}_{version}_{arch}.deb"
-    target = paths.PACKAGES / deb.name
+    target = paths.PACKAGES / _name(release, moment)
     for old in paths.PACKAGES.glob(f"{NAME}_*~deb{release}_*.deb"):
         old.unlink()
-    shutil.move(deb, target)
+    shutil.move(where.stage / target.name, target)
     info(f"built with the packages of {debroot.version(root, 'base-files')} (base-files)")
     return target
 
 
 def built(release):
-    """The package for the RELEASE that build() has made last; None if there is none."""
-    found = sorted(paths.PACKAGES.glob(f"{NAME}_*~deb{release}_*.deb"))
-    return found[-1] if found else None
+    """The package for the RELEASE that build() would make; None if it has not made it yet."""
+    path = paths.PACKAGES / _name(release, texts.released())
+    return path if path.exists() else None
+
+
+def _version(release, moment):
+    return f"{texts.version(moment)}~deb{release}"
+
+
+def _name(release, moment):
+    """The name of the package's file."""
+    return f"{NAME}_{_version(release, moment)}_{aptroot.native()}.deb"
 
 
 def _write_source(source, where, version, moment, settings):

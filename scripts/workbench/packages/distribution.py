@@ -6,6 +6,7 @@ makes the new source package and unpacks it again, which proves that all patches
 """
 
 import email.utils
+import os
 import re
 import shutil
 from pathlib import Path
@@ -19,9 +20,15 @@ from . import rooms, texts
 
 # Where source packages are unpacked and built, whatever release they are of.
 SUITE = "trixie"
-FOLDER = package.FOLDER
+FOLDER = paths.BUILD / "source-package"
+PATCHES = package.FOLDER    # below debian/patches
+MARK = "+hotplug"           # what the version has more than that of the package that was given
 SPACE = 3.0             # GiB for a source package, unpacked twice
 BUILD_SPACE = 25.0      # GiB for a build of all that it makes
+# What build() makes, and what it needs for the time being.
+BUILT = (".deb", ".buildinfo", ".changes")
+ROOT, UNPACKED = ".root", "source"
+PROXIES = ("http_proxy", "https_proxy", "no_proxy")
 # Without tests, and without what needs a newer package than the root's release has.
 PROFILES = "nocheck,pkg.qemu.use-upstream-vdso"
 
@@ -30,18 +37,18 @@ def main(wanted, names=None, output=None, rebuild=False):
     """Put the topics NAMES, default all that fit, into a source package and write the new one.
 
     wanted: a version, such as 10.2.2, of which the mirror has the source package, or the path of a
-    .dsc beside its other files. output: the folder for the result, default build/package/VERSION.
-    rebuild: build its binary packages, too. Raises WorkbenchError.
+    .dsc beside its other files. output: the folder for the result, default
+    build/source-package/VERSION; what an earlier run has left there is replaced. rebuild: build its
+    binary packages, too. Raises WorkbenchError, among others when other files are there.
     """
     need_space(paths.BUILD, BUILD_SPACE if rebuild else SPACE, "A source package")
     tree.setup()
     dsc = _obtain(wanted)
     old = _field(dsc, "Version")
-    output = Path(output or paths.BUILD / "package" / re.sub(r"^\d+:", "", old)).absolute()
-    if output.exists() and not list(output.glob("*.dsc")) and any(output.iterdir()):
-        raise WorkbenchError(f"{output} holds other files; name another folder with --output.")
+    output = Path(output or FOLDER / _plain(old)).absolute()
+    _check_output(output, old)
     moment = texts.released()
-    new = f"{old}+hotplug{moment:%Y%m%d.%H%M}"
+    new = f"{old}{MARK}{moment:%Y%m%d.%H%M}"
     root = debroot.have(debroot.Recipe("package-source", (SUITE,), ("dpkg-dev",)))
     with git.temporary("source-package") as work:
         for name in _files(dsc):
@@ -55,6 +62,8 @@ def main(wanted, names=None, output=None, rebuild=False):
             step("Unpacking the new source package")
             _in(room, work, "dpkg-source", "--no-check", "-x", made.name, "new")
         _compare(work / "new", fitted)
+        # Of a build that was killed, and perhaps of other users.
+        debroot.remove(output / ROOT)
         shutil.rmtree(output, ignore_errors=True)
         output.mkdir(parents=True)
         for name in _files(made):
@@ -70,28 +79,51 @@ def build(dsc):
     """Build the binary packages of the source package DSC beside it, in a root with its build
     dependencies. Takes hours: QEMU is compiled for all its targets. Raises WorkbenchError."""
     dsc = Path(dsc)
-    root = debroot.have(debroot.Recipe("package-rebuild", (SUITE,), ("build-essential",)))
-    writes = dsc.parent / ".root"
-    shutil.rmtree(writes, ignore_errors=True)
+    root = debroot.have(debroot.Recipe("package-rebuild", (SUITE,),
+                                       ("build-essential", "ca-certificates")))
+    writes = dsc.parent / ROOT
+    debroot.remove(writes)
     writes.mkdir()
+    variables = {"DEB_BUILD_OPTIONS": rooms.environment()["DEB_BUILD_OPTIONS"],
+                 "DEB_BUILD_PROFILES": PROFILES.replace(",", " "),
+                 "DEBIAN_FRONTEND": "noninteractive",
+                 **{name: os.environ[name] for name in PROXIES if name in os.environ}}
     log = paths.LOGS / f"rebuild-{dsc.stem}.log"
     try:
         # The network is for apt, which installs what the package needs.
         with Room(root, [dsc.parent], writes=writes, name="package", network=True) as room:
-            script = ('cd "$1" && rm -rf source && dpkg-source --no-check -x "$2" source && '
-                      "cd source && apt-get update && apt-get build-dep -y "
+            script = (f'cd "$1" && rm -rf {UNPACKED} && dpkg-source --no-check -x "$2" '
+                      f"{UNPACKED} && cd {UNPACKED} && apt-get update && apt-get build-dep -y "
                       f"--no-install-recommends --arch-only -P {PROFILES} . && "
                       "dpkg-buildpackage -B -us -uc")
-            run(room.command(["sh", "-c", script, "sh", dsc.parent, dsc.name],
-                             {"DEB_BUILD_OPTIONS": rooms.environment()["DEB_BUILD_OPTIONS"],
-                              "DEB_BUILD_PROFILES": PROFILES.replace(",", " "),
-                              "DEBIAN_FRONTEND": "noninteractive"}),
+            run(room.command(["sh", "-c", script, "sh", dsc.parent, dsc.name], variables),
                 what="Building the packages", log=log,
                 parse=lambda line: (re.match(r"\[\d+/\d+\]", line) or [None])[0])
     finally:
         debroot.remove(writes)
-        shutil.rmtree(dsc.parent / "source", ignore_errors=True)
+        shutil.rmtree(dsc.parent / UNPACKED, ignore_errors=True)
     print("\n".join(str(path) for path in sorted(dsc.parent.glob("*.deb"))))
+
+
+def _plain(version):
+    """A version without its epoch, as files have it."""
+    return re.sub(r"^\d+:", "", version)
+
+
+def _check_output(folder, old):
+    """Raise WorkbenchError unless all in FOLDER, if it exists, is what an earlier run has made of
+    the version OLD."""
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise WorkbenchError(f"{folder} is a file; name a folder with --output.")
+    made = [dsc for dsc in folder.glob("*.dsc") if _field(dsc, "Version").startswith(old + MARK)]
+    mine = {ROOT, UNPACKED, *(name for dsc in made for name in _files(dsc))}
+    others = [path.name for path in sorted(folder.iterdir()) if path.name not in mine
+              and not (f"{_plain(old)}{MARK}" in path.name and path.suffix in BUILT)]
+    if others:
+        raise WorkbenchError(f"{folder} holds other files, for instance {others[0]}. They would be "
+                             "lost; name another folder with --output.")
 
 
 def _in(room, folder, *words):
@@ -155,13 +187,13 @@ def _add(folder, fitted, version, moment):
               for patch in fitted.series.patches}
     there = folder / "debian/patches"
     for name, text in plain.items():
-        path = there / FOLDER / name
+        path = there / PATCHES / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(dep3.tagged(text, values[name]).encode("utf-8", "surrogateescape"))
     series = there / "series"
     text = series.read_text(encoding="utf-8") if series.exists() else ""
     series.write_text(text.rstrip("\n") + "\n" * bool(text)
-                      + "".join(f"{FOLDER}/{name}\n" for name in plain), encoding="utf-8")
+                      + "".join(f"{PATCHES}/{name}\n" for name in plain), encoding="utf-8")
     changes = folder / "debian/changelog"
     text = changes.read_text(encoding="utf-8")
     head = re.match(r"(\S+) \(.*?\) (\S+); ", text)

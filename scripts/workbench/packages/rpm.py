@@ -13,14 +13,20 @@ from ..ui.report import WorkbenchError, step
 from . import layout, rooms, texts
 from .texts import NAME
 
-# Its glibc is the oldest on which the package runs, its libraries have the sonames of Fedora 43.
+# Its glibc is the oldest on which the package runs. Most of its libraries have the sonames of
+# Fedora 43; those of programs that do not are in OFF or RENAMED.
 SUITE = "trixie"
 TOOLS = ("build-essential", "rpm")
 ARCHITECTURES = {"amd64": "x86_64", "arm64": "aarch64"}
 LIBRARIES = "/usr/lib64"
-# Libraries that Fedora has under another soname, or with other versions of symbols.
-OFF = ("--disable-vnc-sasl",)
+# Libraries of programs that Fedora has under another soname, or not on each of its architectures.
+OFF = ("--disable-vnc-sasl", "--disable-fuse", "--disable-vde", "--disable-libpmem")
 OTHER = {"libcurl4-gnutls-dev": "libcurl4-openssl-dev"}
+# Debian has renamed it on all architectures, because it is another library on those of 32 bits. On
+# 64 bits it is the same. {soname in Debian: soname}, which must not be longer.
+RENAMED = {"libaio.so.1t64": "libaio.so.1"}
+# Fedora's curl has no versions of symbols.
+UNVERSIONED = "^libcurl[.]so[.]4[(]CURL_"
 
 
 def place():
@@ -47,15 +53,22 @@ def build():
     rooms.work(where, root, ["rpmbuild", "-bb", "--nodeps", "--target", f"{arch}-linux",
                              "--define", f"_topdir {top}", "--define", "_build_id_links none",
                              file], "Making the package")
-    made, = top.glob(f"RPMS/{arch}/*.rpm")
+    target = paths.PACKAGES / _name(moment)
     for old in paths.PACKAGES.glob(f"{NAME}-*.rpm"):
         old.unlink()
-    return shutil.move(made, paths.PACKAGES / made.name)
+    return shutil.move(top / "RPMS" / arch / target.name, target)
 
 
 def built():
-    """The package that build() has made last; None if there is none."""
-    return next(iter(paths.PACKAGES.glob(f"{NAME}-*.rpm")), None)
+    """The package that build() would make; None if it has not made it yet."""
+    path = paths.PACKAGES / _name(texts.released())
+    return path if path.exists() else None
+
+
+def _name(moment):
+    """The name of the package's file."""
+    version, _, release = texts.version(moment).partition("+")
+    return f"{NAME}-{version}-{release}.{ARCHITECTURES.get(aptroot.native())}.rpm"
 
 
 def spec(version, release, moment, settings):
@@ -63,11 +76,13 @@ def spec(version, release, moment, settings):
     step_command = f"/usr/bin/python3 -m workbench.packages.steps {settings}"
     modules = f"({LIBRARIES}/{NAME}/.*\\\\.so|/{layout.OWN}/vhost-user-gpu)"
     about = "\n\n".join(texts.wrapped(text) for text in texts.ABOUT)
+    renames = " ".join(f"-e {_rename(*names)}" for names in RENAMED.items())
     return f"""# Written by scripts/package. QEMU is compiled in a folder that is kept.
 %global debug_package %{{nil}}
 %global __os_install_post %{{nil}}
 %global __requires_exclude_from ^{modules}$
 %global __provides_exclude_from ^{modules}$
+%global __requires_exclude {UNVERSIONED}
 
 Name: {NAME}
 Version: {version}
@@ -87,6 +102,9 @@ URL: {texts.HOMEPAGE}
 cp -p {paths.QEMU_SRC}/LICENSE {paths.QEMU_SRC}/COPYING %{{buildroot}}/{layout.DOCUMENTS}
 find %{{buildroot}}/usr/bin %{{buildroot}}{LIBRARIES} -type f -exec strip {{}} +
 strip %{{buildroot}}/{layout.OWN}/vhost-user-gpu %{{buildroot}}/{layout.OWN}/qemu-bridge-helper
+# Names of libraries, as Fedora has them.
+find %{{buildroot}}/usr/bin %{{buildroot}}{LIBRARIES} %{{buildroot}}/{layout.OWN} -type f \\
+    -exec env LC_ALL=C sed -i {renames} {{}} +
 
 %files
 /usr/bin/{NAME}-*
@@ -102,3 +120,11 @@ strip %{{buildroot}}/{layout.OWN}/vhost-user-gpu %{{buildroot}}/{layout.OWN}/qem
 * {moment:%a %b %d %Y} {texts.MAINTAINER} - {version}-{release}
 - Built from the series of {moment:%Y-%m-%d}.
 """
+
+
+def _rename(old, new):
+    """An expression of sed for the name OLD of a library in an ELF file. NEW ends with as many NULs
+    as it is shorter, so that nothing moves."""
+    fill = "\\x00" * (len(old) - len(new) + 1)
+    pattern = old.replace(".", r"\.")
+    return f"'s/\\x00{pattern}\\x00/\\x00{new}{fill}/g'"

@@ -14,6 +14,8 @@ SUMMARY = "QEMU for Arm guests with vCPU hot-plug, beside the distribution's"
 HOMEPAGE = "https://www.qemu.org/"
 # As in the stored patches.
 MAINTAINER = "qemu-virt-hotplug <noreply@qemu-virt-hotplug.invalid>"
+# What a package is made from, in the repository.
+SOURCES = ("patches", "scripts", "upstream.json")
 ABOUT = (
     "This is QEMU's emulator of AArch64 machines with patches by which vCPUs, PCIe devices and "
     "devices of the host are plugged into and out of running guests of the machine virt.",
@@ -29,13 +31,13 @@ def wrapped(text, start=""):
 
 
 def released():
-    """When the series was last changed, as datetime with a time zone.
+    """When something of SOURCES was last changed, as datetime with a time zone.
 
     SOURCE_DATE_EPOCH, else the last commit, else now, for a copy without history.
     """
     seconds = os.environ.get("SOURCE_DATE_EPOCH") or subprocess.run(
-        ["git", "-C", paths.TOP, "log", "-1", "--format=%ct"], capture_output=True, text=True,
-        check=False).stdout.strip()
+        ["git", "-C", paths.TOP, "log", "-1", "--format=%ct", "--", *SOURCES],
+        capture_output=True, text=True, check=False).stdout.strip()
     if seconds:
         return datetime.datetime.fromtimestamp(int(seconds), datetime.timezone.utc)
     return datetime.datetime.now(datetime.timezone.utc)

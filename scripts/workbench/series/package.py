@@ -19,6 +19,8 @@ from . import dep3, git, patches, source, tree
 from .topics import Topics
 
 FOLDER = "virt-hotplug"     # below debian/patches
+# The folders that are written.
+PARTS = ("debian", "rpm", "files")
 
 
 def main(args):
@@ -31,8 +33,7 @@ def main(args):
     tree.setup()
     series = patches.Series.load().of(*wanted)
     output = Path(args.output) if args.output else paths.BUILD / "package"
-    if output.exists() and not (output / "debian/patches").exists() and any(output.iterdir()):
-        raise WorkbenchError(f"{output} holds other files; name another folder with --output.")
+    _check_output(output)
     texts, binary = plain(series)
     if args.topic:
         info("Topics: " + ", ".join(series.topics()))
@@ -40,7 +41,8 @@ def main(args):
         verify(series, texts, binary)
     else:
         info("patch is not installed: that the files apply with it was not tried")
-    shutil.rmtree(output, ignore_errors=True)
+    for name in PARTS:
+        shutil.rmtree(output / name, ignore_errors=True)
     values = {p.name: dep3.fields(p, topics.get(p.topic)) for p in series.patches}
     write(output, texts, values, binary, args.first)
     print(f"{len(texts)} patches in {output}/debian/patches (quilt) and {output}/rpm.")
@@ -53,6 +55,20 @@ def main(args):
     info("RPM: add rpm/*.patch as sources and include rpm/patches.inc in the spec file; "
          "%autosetup -p1 applies them. %autosetup -S git_am can apply binary parts, too: then use "
          "the files of patches/ instead, under the names that they have in rpm/.")
+
+
+def _check_output(output):
+    """Raise WorkbenchError unless all in the folder OUTPUT, if it exists, is what an earlier run has
+    written: it is replaced."""
+    if output.exists() and not output.is_dir():
+        raise WorkbenchError(f"{output} is a file; name a folder with --output.")
+    for folder, mine in (("", PARTS), ("debian", ("patches",)),
+                         ("debian/patches", ("series", FOLDER))):
+        place = output / folder
+        others = sorted(set(os.listdir(place)) - set(mine)) if place.is_dir() else ()
+        if others:
+            raise WorkbenchError(f"{place} holds other files, for instance {others[0]}; name "
+                                 "another folder with --output.")
 
 
 def plain(series):
