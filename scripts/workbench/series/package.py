@@ -58,8 +58,8 @@ def main(args):
 
 
 def _check_output(output):
-    """Raise WorkbenchError unless all in the folder OUTPUT, if it exists, is what an earlier run has
-    written: it is replaced."""
+    """Raise WorkbenchError unless all in the folder OUTPUT, if it exists, was written by an earlier
+    run: it is replaced."""
     if output.exists() and not output.is_dir():
         raise WorkbenchError(f"{output} is a file; name a folder with --output.")
     for folder, mine in (("", PARTS), ("debian", ("patches",)),
