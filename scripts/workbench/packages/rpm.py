@@ -5,6 +5,7 @@ What it needs are sonames and versions of symbols, which rpmbuild finds in the p
 not looked at: one whose libraries are missing is not loaded.
 """
 
+import re
 import shutil
 
 from ..build import features
@@ -16,14 +17,14 @@ from .texts import NAME
 # Its glibc is the oldest on which the package runs. Most of its libraries have the sonames of
 # Fedora 43; those of programs that do not are in OFF or RENAMED.
 SUITE = "trixie"
-TOOLS = ("build-essential", "rpm")
+TOOLS = ("build-essential", "patchelf", "rpm")
 ARCHITECTURES = {"amd64": "x86_64", "arm64": "aarch64"}
 LIBRARIES = "/usr/lib64"
 # Libraries of programs that Fedora has under another soname, or not on each of its architectures.
 OFF = ("--disable-vnc-sasl", "--disable-fuse", "--disable-vde", "--disable-libpmem")
 OTHER = {"libcurl4-gnutls-dev": "libcurl4-openssl-dev"}
 # Debian has renamed it on all architectures, because it is another library on those of 32 bits. On
-# 64 bits it is the same. {soname in Debian: soname}, which must not be longer.
+# 64 bits it is the same. {soname in Debian: soname}
 RENAMED = {"libaio.so.1t64": "libaio.so.1"}
 # Fedora's curl has no versions of symbols.
 UNVERSIONED = "^libcurl[.]so[.]4[(]CURL_"
@@ -76,7 +77,8 @@ def spec(version, release, moment, settings):
     step_command = f"/usr/bin/python3 -m workbench.packages.steps {settings}"
     modules = f"({LIBRARIES}/{NAME}/.*\\\\.so|/{layout.OWN}/vhost-user-gpu)"
     about = "\n\n".join(texts.wrapped(text) for text in texts.ABOUT)
-    renames = " ".join(f"-e {_rename(*names)}" for names in RENAMED.items())
+    renames = " ".join(f"--replace-needed {old} {new}" for old, new in RENAMED.items())
+    renamed = "|".join(re.escape(old) for old in RENAMED)
     return f"""# Written by scripts/package. QEMU is compiled in a folder that is kept.
 %global debug_package %{{nil}}
 %global __os_install_post %{{nil}}
@@ -103,8 +105,11 @@ cp -p {paths.QEMU_SRC}/LICENSE {paths.QEMU_SRC}/COPYING %{{buildroot}}/{layout.D
 find %{{buildroot}}/usr/bin %{{buildroot}}{LIBRARIES} -type f -exec strip {{}} +
 strip %{{buildroot}}/{layout.OWN}/vhost-user-gpu %{{buildroot}}/{layout.OWN}/qemu-bridge-helper
 # Names of libraries, as Fedora has them.
-find %{{buildroot}}/usr/bin %{{buildroot}}{LIBRARIES} %{{buildroot}}/{layout.OWN} -type f \\
-    -exec env LC_ALL=C sed -i {renames} {{}} +
+find %{{buildroot}}/usr/bin %{{buildroot}}{LIBRARIES} %{{buildroot}}/{layout.OWN} -type f |
+    while read -r file; do
+        ! readelf -d "$file" 2> /dev/null | grep -qE '\\[({renamed})\\]' ||
+            patchelf {renames} "$file"
+    done
 
 %files
 /usr/bin/{NAME}-*
@@ -120,11 +125,3 @@ find %{{buildroot}}/usr/bin %{{buildroot}}{LIBRARIES} %{{buildroot}}/{layout.OWN
 * {moment:%a %b %d %Y} {texts.MAINTAINER} - {version}-{release}
 - Built from the series of {moment:%Y-%m-%d}.
 """
-
-
-def _rename(old, new):
-    """An expression of sed for the name OLD of a library in an ELF file. NEW ends with as many NULs
-    as it is shorter, so that nothing moves."""
-    fill = "\\x00" * (len(old) - len(new) + 1)
-    pattern = old.replace(".", r"\.")
-    return f"'s/\\x00{pattern}\\x00/\\x00{new}{fill}/g'"
