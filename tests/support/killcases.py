@@ -261,7 +261,7 @@ class KillCases:
         if self.port:
             # Linux shows a disk a moment before it can be opened.
             guest.wait_for(lambda: guest.run("md5sum < /dev/vda")[0] == 0, "a disk in the guest")
-            found = guest.check("cat /sys/block/vda/serial; md5sum < /dev/vda").split()
+            found = guest.check("echo $(cat /sys/block/vda/serial) $(md5sum < /dev/vda)").split()
             self.assertEqual(found[:2], ["disk0", CONTENT])
         cpus.wait_view(f"CPU {COMES} came and CPU {GOES} went", enabled={0, 1, COMES},
                        online={0, 1, COMES})
