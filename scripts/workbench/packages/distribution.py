@@ -114,17 +114,10 @@ def _plain(version):
 def _check_output(folder, old):
     """Raise WorkbenchError unless all in FOLDER, if it exists, is what an earlier run has made of
     the version OLD."""
-    if not folder.exists():
-        return
-    if not folder.is_dir():
-        raise WorkbenchError(f"{folder} is a file; name a folder with --output.")
     made = [dsc for dsc in folder.glob("*.dsc") if _field(dsc, "Version").startswith(old + MARK)]
     mine = {ROOT, UNPACKED, *(name for dsc in made for name in _files(dsc))}
-    others = [path.name for path in sorted(folder.iterdir()) if path.name not in mine
-              and not (f"{_plain(old)}{MARK}" in path.name and path.suffix in BUILT)]
-    if others:
-        raise WorkbenchError(f"{folder} holds other files, for instance {others[0]}. They would be "
-                             "lost; name another folder with --output.")
+    package.refuse_others(folder, lambda name: name in mine or (
+        f"{_plain(old)}{MARK}" in name and name.endswith(BUILT)))
 
 
 def _in(room, folder, *words):

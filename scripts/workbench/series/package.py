@@ -60,15 +60,21 @@ def main(args):
 def _check_output(output):
     """Raise WorkbenchError unless all in the folder OUTPUT, if it exists, was written by an earlier
     run: it is replaced."""
-    if output.exists() and not output.is_dir():
-        raise WorkbenchError(f"{output} is a file; name a folder with --output.")
     for folder, mine in (("", PARTS), ("debian", ("patches",)),
                          ("debian/patches", ("series", FOLDER))):
-        place = output / folder
-        others = sorted(set(os.listdir(place)) - set(mine)) if place.is_dir() else ()
-        if others:
-            raise WorkbenchError(f"{place} holds other files, for instance {others[0]}; name "
-                                 "another folder with --output.")
+        refuse_others(output / folder, mine.__contains__)
+
+
+def refuse_others(folder, mine):
+    """Raise WorkbenchError if FOLDER, which is to be replaced, is a file, or holds names for which
+    the function MINE does not return true."""
+    if folder.exists() and not folder.is_dir():
+        raise WorkbenchError(f"{folder} is a file; name a folder with --output.")
+    names = os.listdir(folder) if folder.exists() else ()
+    others = sorted(name for name in names if not mine(name))
+    if others:
+        raise WorkbenchError(f"{folder} holds other files, for instance {others[0]}; name another "
+                             "folder with --output.")
 
 
 def plain(series):
