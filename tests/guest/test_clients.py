@@ -103,9 +103,7 @@ class Gone(guestcase.GuestCase):
             self.count("device_add", came, expected)
             if not came:
                 self.assertEqual(slot_state(cpus, 2), EMPTY)
-                guest.wait_for(lambda: guest.process.threads() == before,
-                               lambda: f"QEMU to have {before} threads as before, and not "
-                               f"{guest.process.threads()}")
+                guest.wait_threads({before})
                 self.assert_cpus(cpus, {0, 1})
                 # Neither slot nor id are taken.
                 guest.qmp("device_add", device)
@@ -134,7 +132,7 @@ class Gone(guestcase.GuestCase):
         """A disk is to come into a root port."""
         guest, _ = self.boot_with_second(
             machine="virt,pcie-hotplug-ports=1", initrd=modules.initrd("virtio_blk"),
-            extra=["-blockdev", "driver=null-co,node-name=disk0,size=1048576,read-zeroes=on",
+            extra=[*portcase.null_disk(1 << 20),
                    # Linux takes five seconds for a removal that PCI Express asks for.
                    *portcase.ACPI])
         guest.check("modprobe virtio_blk")

@@ -32,7 +32,7 @@ class Endings(guestcase.GuestCase):
     def start_plain(self, **changes):
         """A QEMU that is not ended by the test case."""
         return guest.Guest(guest.Config(qemu=guestcase.QEMU, smp="1", memory="64M", **changes),
-                           self.id().replace("__main__.", ""), paused=True)
+                           self.guest_name(), paused=True)
 
     def start_instance(self, **options):
         """One of those that are compared."""

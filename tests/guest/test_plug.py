@@ -39,8 +39,7 @@ class Plug(guestcase.GuestCase):
             cpus.unplug(number)
             self.assert_cpus(cpus, range(number))
             self.assert_status(guest, number, EJECT_REQUEST)
-        guest.wait_for(lambda: guest.process.threads() <= threads,
-                       lambda: f"{threads} threads of QEMU, not {guest.process.threads()}")
+        guest.wait_threads(range(threads + 1))
         self.assertEqual(guest.run("dmesg | grep -E 'Oops|BUG|WARNING|rcu.*stall'")[1], "")
 
     def assert_status(self, guest, number, source):

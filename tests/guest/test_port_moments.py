@@ -138,8 +138,7 @@ class Functions(StartCase):
 class InUse(portcase.PortCase):
     """A disk goes while programs read from it."""
 
-    DISK = ("-blockdev", "driver=null-co,node-name=disk0,size=1073741824,read-zeroes=on,"
-            "latency-ns=2000000")
+    DISK = portcase.null_disk(1 << 30, "latency-ns=2000000")
 
     def check_rounds(self, count, *options):
         """COUNT times a disk comes, is read by two programs, and goes meanwhile."""

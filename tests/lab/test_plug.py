@@ -42,8 +42,7 @@ class Plug(SharedCase):
         for number in (3, 2, 1):
             cpus.unplug(number)
             self.assert_cpus(cpus, range(number))
-        guest.wait_for(lambda: guest.process.threads() <= threads,
-                       lambda: f"{threads} threads of QEMU, not {guest.process.threads()}")
+        guest.wait_threads(range(threads + 1))
         self.assert_sound(guest)
 
     def test_slot_states(self):

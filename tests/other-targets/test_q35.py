@@ -62,8 +62,7 @@ class Q35(guestcase.GuestCase):
             self.unplug(guest, cpus, first if number % 3 else second)
             guest.events()
         guest.wait_for(lambda: cpus.view().online == {0, 1}, "the guest is as it was")
-        guest.wait_for(lambda: guest.process.threads() == before,
-                       lambda: f"{before} threads, not {guest.process.threads()}")
+        guest.wait_threads({before})
 
     def test_life(self):
         """A CPU that came is there after a reset and in a snapshot, and can be removed."""

@@ -24,6 +24,12 @@ class FaultCases:
                 "unattached": guest.qmp("qom-list", {"path": "/machine/unattached"}),
                 "CPUs": guest.qmp("query-cpus-fast")}
 
+    def assert_state(self, guest, cpus, wanted, when):
+        """state() is WANTED again; WHEN is for the message."""
+        # A thread that QEMU has waited for is shown by Linux a moment longer.
+        polling.until(lambda: self.state(guest, cpus) == wanted, 20 * FACTOR)
+        self.assertEqual(self.state(guest, cpus), wanted, when)
+
     def check_fault(self, call, least, reason, properties=None, **changes):
         """The first CALL fails in a device_add, then the second, and so on until one passes.
 
@@ -43,9 +49,7 @@ class FaultCases:
                 self.assertRegex(str(error), reason)
             else:
                 break
-            # A thread that QEMU has waited for is shown by Linux a moment longer.
-            polling.until(lambda: self.state(guest, cpus) == before, 5 * FACTOR)
-            self.assertEqual(self.state(guest, cpus), before, f"after {call} {number}")
+            self.assert_state(guest, cpus, before, f"after {call} {number}")
             self.assertLess(number, 20)
         config.stop("fail")
         self.assertGreater(number, least)
@@ -54,9 +58,7 @@ class FaultCases:
         self.assert_cpus(cpus, {0, 1})
         cpus.work({0, 1}, 100)
         cpus.unplug(1)
-        guest.wait_for(lambda: guest.process.threads() == before["threads"],
-                       lambda: f"{before['threads']} threads, not {guest.process.threads()}")
-        self.assertEqual(self.state(guest, cpus), before, "after the CPU came and went")
+        self.assert_state(guest, cpus, before, "after the CPU came and went")
         return guest, cpus, config
 
     def check_leak(self, call, count=40, **changes):

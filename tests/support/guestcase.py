@@ -82,10 +82,13 @@ class GuestCase(unittest.TestCase):
                   "place": self.place}
         return Config(**{**fields, **changes})
 
+    def guest_name(self, suffix=""):
+        """What a guest of this test is called, in messages and logs; SUFFIX tells them apart."""
+        return self.prefix + self.id().replace("__main__.", "") + suffix
+
     def start(self, config=None, suffix="", **options):
         """Start a guest and return it with its Cpus; OPTIONS are those of Guest."""
-        name = self.prefix + self.id().replace("__main__.", "") + suffix
-        guest = Guest(config or self.config(), name, **options)
+        guest = Guest(config or self.config(), self.guest_name(suffix), **options)
         self.addCleanup(guest.close)
         return guest, Cpus(guest)
 

@@ -40,7 +40,7 @@ SECONDS = 30                    # until it is clear how a migration has ended
 
 COMES, GOES = 2, 3              # CPUs
 DISK_SIZE = 1 << 20
-DISK = ["-blockdev", f"driver=null-co,node-name=disk0,size={DISK_SIZE},read-zeroes=on"]
+DISK = portcase.null_disk(DISK_SIZE)
 CONTENT = hashlib.md5(bytes(DISK_SIZE)).hexdigest()
 # What a side says whose other side is gone. How it ends is judged by itself.
 WORDS = r"^\S+: "
@@ -132,8 +132,7 @@ class KillCases:
         """Start a QEMU that waits for the guest, until STACK ends; returns it and its Cpus."""
         # Not by start(), which keeps all QEMUs of a test up to its end.
         guest = stack.enter_context(Guest(
-            self.config(extra=[*options, "-incoming", "defer"]),
-            f"{self.id().replace('__main__.', '')}.{name}"))
+            self.config(extra=[*options, "-incoming", "defer"]), self.guest_name(f".{name}")))
         return guest, Cpus(guest)
 
     def play(self, stack, one, state, options, socket):

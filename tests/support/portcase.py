@@ -35,6 +35,12 @@ class Disks:
                              f"read-only=on,offset={number * DISK_SIZE},size={DISK_SIZE}"]
 
 
+def null_disk(size, *more):
+    """Options of a backend for disk(0, ...): SIZE bytes that read as zeroes. MORE goes with it."""
+    return ["-blockdev", ",".join([f"driver=null-co,node-name=disk0,size={size},read-zeroes=on",
+                                   *more])]
+
+
 def disk(number, port, driver="virtio-blk-pci"):
     """The arguments of device_add for disk NUMBER behind PORT. Its serial number is its name."""
     name = f"disk{number}"

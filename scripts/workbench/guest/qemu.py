@@ -178,6 +178,14 @@ class Qemu:
             raise self.failure(f"not within {seconds * FACTOR:.0f} s: {text}")
         return result
 
+    def wait_threads(self, numbers):
+        """Wait until the number of QEMU's threads is one of NUMBERS. Raises GuestError.
+
+        Linux shows a thread that QEMU has waited for a moment longer.
+        """
+        self.wait_for(lambda: self.process.threads() in numbers,
+                      lambda: f"threads of QEMU: {self.process.threads()}, expected: {numbers}")
+
     def delete_device(self, ident, seconds=60):
         """device_del of a PCI device, up to SECONDS again while the guest is busy with its slot.
 
