@@ -49,6 +49,10 @@
 #define CMD_OST_STATUS      2
 #define CMD_CPU_ID          3
 
+#define EJECT_REQUEST       3
+#define OST_SUCCESS         0
+#define OST_IN_USE          0x80
+
 #define GICC_ENABLED        (1 << 0)
 #define GICC_ONLINE_CAPABLE (1 << 3)
 #define GICC_LENGTH_6_5     82
@@ -680,6 +684,29 @@ static void test_plug_before_start(void)
     qtest_quit(qts);
 }
 
+/*
+ * The guest says @status of @event in slot @index, which QEMU passes on. The
+ * device there has the id @id; NULL if that does not matter.
+ */
+static void ost_report(QTestState *qts, unsigned index, const char *id,
+                       uint32_t event, uint32_t status)
+{
+    g_autofree char *slot = g_strdup_printf("%u", index);
+    QDict *response, *info;
+
+    ost_write(qts, index, event, status);
+    response = qtest_qmp_eventwait_ref(qts, "ACPI_DEVICE_OST");
+    info = qdict_get_qdict(qdict_get_qdict(response, "data"), "info");
+    if (id) {
+        g_assert_cmpstr(qdict_get_str(info, "device"), ==, id);
+    }
+    g_assert_cmpstr(qdict_get_str(info, "slot-type"), ==, "CPU");
+    g_assert_cmpstr(qdict_get_str(info, "slot"), ==, slot);
+    g_assert_cmpint(qdict_get_int(info, "source"), ==, event);
+    g_assert_cmpint(qdict_get_int(info, "status"), ==, status);
+    qobject_unref(response);
+}
+
 /* _OST reports reach the user; a refusal ends the request, progress does not */
 static void test_ost(void)
 {
@@ -701,18 +728,7 @@ static void test_ost(void)
     control_write(qts, 2, CTRL_CLEAR_REMOVE);
 
     for (unsigned i = 0; i < ARRAY_SIZE(reports); i++) {
-        QDict *event, *info;
-
-        ost_write(qts, 2, reports[i].event, reports[i].status);
-        event = qtest_qmp_eventwait_ref(qts, "ACPI_DEVICE_OST");
-        info = qdict_get_qdict(qdict_get_qdict(event, "data"), "info");
-        g_assert_cmpstr(qdict_get_str(info, "device"), ==, "a");
-        g_assert_cmpstr(qdict_get_str(info, "slot-type"), ==, "CPU");
-        g_assert_cmpstr(qdict_get_str(info, "slot"), ==, "2");
-        g_assert_cmpint(qdict_get_int(info, "source"), ==, reports[i].event);
-        g_assert_cmpint(qdict_get_int(info, "status"), ==, reports[i].status);
-        qobject_unref(event);
-
+        ost_report(qts, 2, "a", reports[i].event, reports[i].status);
         if (reports[i].refused) {
             wait_device_event(qts, "DEVICE_UNPLUG_GUEST_ERROR", "a");
         } else {
@@ -724,26 +740,6 @@ static void test_ost(void)
     cpu_unplug(qts, 2, "a");
     qtest_quit(qts);
 }
-
-/* The guest says @status of @event in slot @index, which QEMU passes on. */
-static void ost_report(QTestState *qts, unsigned index, uint32_t event,
-                       uint32_t status)
-{
-    g_autofree char *slot = g_strdup_printf("%u", index);
-    QDict *response, *info;
-
-    ost_write(qts, index, event, status);
-    response = qtest_qmp_eventwait_ref(qts, "ACPI_DEVICE_OST");
-    info = qdict_get_qdict(qdict_get_qdict(response, "data"), "info");
-    g_assert_cmpstr(qdict_get_str(info, "slot"), ==, slot);
-    g_assert_cmpint(qdict_get_int(info, "source"), ==, event);
-    g_assert_cmpint(qdict_get_int(info, "status"), ==, status);
-    qobject_unref(response);
-}
-
-#define EJECT_REQUEST       3
-#define OST_SUCCESS         0
-#define OST_IN_USE          0x80
 
 /* Ask for the CPU @id in slot @index; the guest hears of it. */
 static void request_removal(QTestState *qts, unsigned index, const char *id)
@@ -794,9 +790,9 @@ static void test_answer_twice(void)
 
     /* It refuses twice, ejects the CPU all the same, and that twice as well. */
     request_removal(qts, 2, "a");
-    ost_report(qts, 2, EJECT_REQUEST, OST_IN_USE);
+    ost_report(qts, 2, NULL, EJECT_REQUEST, OST_IN_USE);
     wait_device_event(qts, "DEVICE_UNPLUG_GUEST_ERROR", "a");
-    ost_report(qts, 2, EJECT_REQUEST, OST_IN_USE);
+    ost_report(qts, 2, NULL, EJECT_REQUEST, OST_IN_USE);
     assert_no_event(qts, "DEVICE_UNPLUG_GUEST_ERROR");
     g_assert_cmphex(flags_read(qts, 2), ==, FLAG_ENABLED);
     control_write(qts, 2, CTRL_EJECT);
@@ -806,19 +802,19 @@ static void test_answer_twice(void)
     assert_no_event(qts, "DEVICE_DELETED");
 
     /* Refusals for a CPU that is gone */
-    ost_report(qts, 2, EJECT_REQUEST, OST_IN_USE);
-    ost_report(qts, 2, EJECT_REQUEST, OST_SUCCESS);
+    ost_report(qts, 2, NULL, EJECT_REQUEST, OST_IN_USE);
+    ost_report(qts, 2, NULL, EJECT_REQUEST, OST_SUCCESS);
     assert_no_event(qts, "DEVICE_UNPLUG_GUEST_ERROR");
 
     /* It says twice that the CPU is ejected, which is not so, and refuses. */
     cpu_plug(qts, t, 2, "b");
     control_write(qts, 2, CTRL_CLEAR_INSERT);
     request_removal(qts, 2, "b");
-    ost_report(qts, 2, EJECT_REQUEST, OST_SUCCESS);
-    ost_report(qts, 2, EJECT_REQUEST, OST_SUCCESS);
+    ost_report(qts, 2, NULL, EJECT_REQUEST, OST_SUCCESS);
+    ost_report(qts, 2, NULL, EJECT_REQUEST, OST_SUCCESS);
     assert_no_event(qts, "DEVICE_UNPLUG_GUEST_ERROR");
     g_assert_cmphex(flags_read(qts, 2), ==, FLAG_ENABLED);
-    ost_report(qts, 2, EJECT_REQUEST, OST_IN_USE);
+    ost_report(qts, 2, NULL, EJECT_REQUEST, OST_IN_USE);
     wait_device_event(qts, "DEVICE_UNPLUG_GUEST_ERROR", "b");
 
     cpu_unplug(qts, 2, "b");
@@ -841,15 +837,15 @@ static void test_answer_for_other(void)
     control_write(qts, 3, CTRL_CLEAR_INSERT);
 
     request_removal(qts, 2, "a");
-    ost_report(qts, 0, EJECT_REQUEST, OST_IN_USE);
-    ost_report(qts, 1, EJECT_REQUEST, OST_IN_USE);
-    ost_report(qts, 3, EJECT_REQUEST, OST_IN_USE);
+    ost_report(qts, 0, NULL, EJECT_REQUEST, OST_IN_USE);
+    ost_report(qts, 1, NULL, EJECT_REQUEST, OST_IN_USE);
+    ost_report(qts, 3, NULL, EJECT_REQUEST, OST_IN_USE);
     assert_no_event(qts, "DEVICE_UNPLUG_GUEST_ERROR");
     for (unsigned i = 0; i < ARRAY_SIZE(none); i++) {
         ost_write(qts, none[i], EJECT_REQUEST, OST_IN_USE);
         assert_no_event(qts, "ACPI_DEVICE_OST");
     }
-    ost_report(qts, 2, EJECT_REQUEST, OST_IN_USE);
+    ost_report(qts, 2, NULL, EJECT_REQUEST, OST_IN_USE);
     wait_device_event(qts, "DEVICE_UNPLUG_GUEST_ERROR", "a");
 
     /* The CPU that it ejects is not the one that it was asked for. */
@@ -874,10 +870,10 @@ static void test_answer_unasked(void)
 
     cpu_plug(qts, t, 2, "a");
     for (unsigned i = 0; i < 4; i++) {
-        ost_report(qts, i, EJECT_REQUEST, OST_IN_USE);
+        ost_report(qts, i, NULL, EJECT_REQUEST, OST_IN_USE);
     }
     control_write(qts, 2, CTRL_CLEAR_INSERT);
-    ost_report(qts, 2, EJECT_REQUEST, OST_IN_USE);
+    ost_report(qts, 2, NULL, EJECT_REQUEST, OST_IN_USE);
     assert_no_event(qts, "DEVICE_UNPLUG_GUEST_ERROR");
 
     qtest_qmp_device_del_send(qts, "a");
