@@ -54,6 +54,30 @@ class Refusal(guestcase.GuestCase):
         cpus.unplug(1)
         self.assert_cpus(cpus, {0})
 
+    def test_guest_probes_device(self):
+        """Linux keeps all CPUs online while a driver probes a PCI device; asked again, it does not.
+        """
+        guest, cpus = self.boot(self.config(machine="virt,pcie-hotplug-ports=1"))
+        guest.check("cd /sys/bus/pci/drivers/pcieport && port=$(echo 0000:*) && touch /tmp/probe && "
+                    "while [ -e /tmp/probe ]; do echo $port > unbind; echo $port > bind; done & "
+                    "echo $! > /tmp/prober")
+        ends = []
+        for _ in range(50):
+            if 2 not in cpus.taken():
+                cpus.plug(2)
+            handle = cpus.delete(2)
+            ends.append(guest.event(("DEVICE_UNPLUG_GUEST_ERROR", "DEVICE_DELETED"),
+                                    device=handle)["event"])
+            if ends[-1] != "DEVICE_DELETED":
+                break
+        self.assertEqual(ends[-1], "DEVICE_UNPLUG_GUEST_ERROR", ends)
+        self.assertEqual(slotcases.slot_state(cpus, 2), slotcases.ON)
+        guest.check("rm /tmp/probe; wait $(cat /tmp/prober)")
+        cpus.delete_again(handle)
+        cpus.wait_deleted(handle)
+        self.assert_cpus(cpus, {0, 1})
+        self.assert_sound(guest)
+
     def test_taken_and_unknown(self):
         """A taken slot and the boot CPU's removal are refused, and nothing has changed."""
         guest, cpus = self.boot()

@@ -158,6 +158,16 @@ class Cpus:
         raise GuestError(f"{self.guest.name}: the guest refused to give up {handle}: "
                          f"{event['data']}{self.guest.console.last_lines()}")
 
+    def delete_again(self, handle):
+        """device_del once more for what the guest refused, when it has probed its PCI devices.
+
+        Linux takes no CPU offline while a driver probes a PCI device: pci_call_probe() disables
+        CPU hotplug, and the request ends with EBUSY.
+        """
+        # Linux holds the lock that this file needs while it probes the device.
+        self.guest.check("cat /sys/bus/pci/devices/*/driver_override > /dev/null")
+        self.guest.qmp("device_del", {"id": handle})
+
     def unplug(self, number):
         """Remove the CPU, wait for QEMU's and the guest's confirmation; return the View."""
         before = self.view()

@@ -24,6 +24,7 @@ MEMORY = "768M"
 BOOT_SECONDS = 240
 SECONDS = 90                    # for what the guest does with a device
 COMPLAINTS = re.compile(r"Oops|BUG|WARNING|Call trace|stall|soft lockup")
+WHILE_STOPPED = "for which it was asked while it stood still"
 # What ends without having been waited for was not asked for.
 _ENDS = ("DEVICE_DELETED", "DEVICE_UNPLUG_GUEST_ERROR", "MEM_UNPLUG_ERROR", "GUEST_PANICKED")
 
@@ -214,10 +215,18 @@ class Machine:
                                  **{key: handle})
         return DONE if event["event"] == "DEVICE_DELETED" else REFUSED_BY_GUEST
 
-    def _gone(self, handle, why):
-        """Wait until HANDLE is removed. Raises GuestError if the guest refuses."""
-        if self._end_of(handle) != DONE:
+    def _assert_gone(self, outcome, handle, why):
+        """Raise GuestError if OUTCOME is not that HANDLE was removed."""
+        if outcome != DONE:
             raise self.guest.failure(f"the guest refused to give up {handle} {why}")
+
+    def _cpu_end_of(self, handle):
+        """_end_of() for a CPU. Linux may refuse once because of a PCI device that it probes."""
+        outcome = self._end_of(handle)
+        if outcome == REFUSED_BY_GUEST:
+            self.cpus.delete_again(handle)
+            outcome = self._end_of(handle)
+        return outcome
 
     def _bring_online(self, number):
         self.cpus.wait_enabled(number, SECONDS)
@@ -242,7 +251,7 @@ class Machine:
         handles = [self.cpus.handle(number) for number in sorted(machine.asked())]
         yield
         for handle in handles:
-            self._gone(handle, "for which it was asked while it stood still")
+            self._assert_gone(self._cpu_end_of(handle), handle, WHILE_STOPPED)
         for number in sorted(machine.dimms_asked()):
             self._dimm_gone(number)
         for number in sorted(machine.plugged() - machine.asked() - machine.seen()):
@@ -263,7 +272,7 @@ class Machine:
         handles = [self.cpus.delete(number) for number in slots]
         if not model.running:
             return DONE
-        ends = {self._end_of(handle) for handle in handles}
+        ends = {self._cpu_end_of(handle) for handle in handles}
         return REFUSED_BY_GUEST if REFUSED_BY_GUEST in ends else DONE
 
     def _cpu_offline(self, _model, slot):
@@ -317,7 +326,8 @@ class Machine:
                 return DONE if event["event"] == "DEVICE_DELETED" else REFUSED_BY_GUEST
 
     def _dimm_gone(self, dimm):
-        self._gone(DIMM_ID.format(dimm), "for which it was asked while it stood still")
+        handle = DIMM_ID.format(dimm)
+        self._assert_gone(self._end_of(handle), handle, WHILE_STOPPED)
         self._drop_backend(dimm)
 
     def _drop_backend(self, dimm):
@@ -344,7 +354,7 @@ class Machine:
 
     def _pci_unplug(self, name):
         self.guest.delete_device(name)
-        self._gone(name, "")
+        self._assert_gone(self._end_of(name), name, "")
 
     # --- the machine ---------------------------------------------------------------------------
 
@@ -354,7 +364,7 @@ class Machine:
         self.guest.qmp("system_reset")
         self.guest.event("RESET", SECONDS)
         for handle in handles:
-            self._gone(handle, "which a reset carries out")
+            self._assert_gone(self._end_of(handle), handle, "which a reset carries out")
         if model.running:
             self._boot(model.machine.plugged())
 
