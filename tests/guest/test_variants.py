@@ -134,6 +134,43 @@ class Many(guestcase.GuestCase):
         self.assert_cpus(cpus, {0, 4, 63})
         self.assert_sound(guest)
 
+    def fill(self, maxcpus):
+        """Boot with 4 CPUs and plug all others; all work. Returns the Guest and its Cpus."""
+        guest, cpus = self.boot(self.config(
+            machine="virt,gic-version=3,cpu-hotplug=on", cpu="max,pauth-impdef=on",
+            smp=f"4,maxcpus={maxcpus}", memory="2G"), seconds=300)
+        for number in range(4, maxcpus):
+            cpus.add(number)
+        for number in range(4, maxcpus):
+            cpus.wait_enabled(number, 600)
+            cpus.bring_online(number)
+        self.assert_cpus(cpus, range(maxcpus))
+        for number in range(maxcpus):
+            guest.check(f"taskset -c {number} true", 120)
+        return guest, cpus
+
+    @guestcase.long_only
+    def test_252_come_and_go(self):
+        """252 CPUs are plugged after 4, and go again, in any order."""
+        guest, cpus = self.fill(256)
+        for number in random.Random(256).sample(range(4, 256), 252):
+            cpus.wait_deleted(cpus.delete(number), 300)
+        cpus.wait_view("252 CPUs gone", seconds=120, enabled=set(range(4)), online=set(range(4)))
+        for number in (255, 4):
+            cpus.plug(number)
+        self.assert_cpus(cpus, {0, 1, 2, 3, 4, 255})
+        self.assert_sound(guest)
+
+    @guestcase.long_only
+    def test_508_come(self):
+        """508 CPUs are plugged after 4, and some of them go again."""
+        guest, cpus = self.fill(512)
+        for number in (300, 511, 4):
+            cpus.wait_deleted(cpus.delete(number), 300)
+        cpus.wait_view("three CPUs gone", seconds=120,
+                       online=set(range(5, 511)) - {300} | {0, 1, 2, 3})
+        self.assert_sound(guest)
+
     @guestcase.long_only
     def test_512(self):
         """All CPUs that a machine may have run, the last of them plugged."""

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What vCPUs that wait cost the others, with more vCPUs than host CPUs, and with as many; TCG.
+
+Linux stops all CPUs for a moment when it takes one offline, and those that have stopped wait with
+YIELD. Without the series and with it. The load starts programs on all CPUs at once, as a compiler's
+run does: a guest that waits little.
+"""
+
+import contextlib
+import os
+import statistics
+import time
+
+from workbench.bench import benchmarks
+from workbench.guest import assets
+from workbench.guest.guest import Config, Guest
+from workbench.system import paths
+from workbench.ui.report import Progress, WorkbenchError
+
+MANY = 16
+SECONDS = 600
+MOST_ROUNDS = 9
+STARTS = 320            # programs in one run of the load, on all CPUs together
+LIMIT_OFFLINE = 0.5
+LIMIT_LOAD = 1.1
+
+
+def _seconds(value):
+    return f"{value:.2f} s"
+
+
+def _load(count):
+    """The shell command that starts programs on COUNT CPUs at once."""
+    loop = f"i=0; while [ $i -lt {STARTS // count} ]; do busybox true; i=$((i+1)); done"
+    return (f"for cpu in $(seq 0 {count - 1}); do taskset -c $cpu sh -c '{loop}' & done; wait")
+
+
+def _took(guest, command):
+    """How long the guest takes for the shell COMMAND."""
+    start = time.monotonic()
+    guest.check(command, SECONDS)
+    return time.monotonic() - start
+
+
+def _measure(qemus, count, commands, rounds):
+    """{(QEMU, what): median of the seconds} of a guest with COUNT CPUs per QEMU, in turns."""
+    times = {(name, what): [] for name in qemus for what in commands}
+    with contextlib.ExitStack() as stack:
+        guests = {name: stack.enter_context(Guest(Config(
+            qemu=qemu, kernel=assets.kernel(), initrd=assets.initrd(),
+            firmware=assets.firmware().efi, memory="1G", smp=str(count)),
+            f"bench-yield-{name}-{count}")) for name, qemu in qemus.items()}
+        for guest in guests.values():
+            guest.wait_ready(SECONDS)
+        progress = stack.enter_context(Progress(f"{count} CPUs"))
+        for number in range(rounds):
+            progress.update(f"round {number + 1} of {rounds}")
+            for name in sorted(guests, reverse=number % 2):
+                for what, command in commands.items():
+                    times[name, what].append(_took(guests[name], command))
+    return {key: statistics.median(found) for key, found in times.items()}
+
+
+def measure(options):
+    """Returns the Results; see benchmarks.run(). Raises WorkbenchError without a pristine QEMU."""
+    pristine = paths.PRISTINE / "qemu-system-aarch64"
+    if not pristine.is_file():
+        raise WorkbenchError(f"vcpu_yield compares with pristine QEMU, but {pristine} does not "
+                             "exist; scripts/build --pristine builds it.")
+    qemus = {"pristine": pristine, "patched": options.qemu}
+    rounds = min(options.rounds, MOST_ROUNDS)
+    host = max(len(os.sched_getaffinity(0)), 2)
+    results = []
+    for count in (MANY, host):
+        online = f"/sys/devices/system/cpu/cpu{count - 1}/online"
+        commands = {"offline": f"echo 0 > {online}", "online": f"echo 1 > {online}",
+                    "load on all CPUs": _load(count)}
+        found = _measure(qemus, count, commands, rounds)
+        limits = {"offline": LIMIT_OFFLINE if count == MANY else None,
+                  "load on all CPUs": LIMIT_LOAD}
+        results += [benchmarks.ratio(f"{count} CPUs, {what}, pristine and patched",
+                                     found["pristine", what], found["patched", what],
+                                     limits.get(what), _seconds) for what in commands]
+    return results
