@@ -20,8 +20,7 @@ DEFAULT_TIMEOUT = 120
 # Names of long forms.
 LONG = {"guest": "guest-long", "ports": "ports-full", "kvm": "kvm-long",
         "other-targets": "other-targets-long", "topics": "topics-long",
-        "management": "management-long", "distribution": "distribution-long",
-        "outside": "outside-long"}
+        "distribution": "distribution-long", "outside": "outside-long"}
 LONG_VARIABLE = "GUEST_LONG"
 LONG_FACTOR = 6         # how much longer the long form of a test may take
 

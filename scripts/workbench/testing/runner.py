@@ -47,7 +47,7 @@ BOOTING = ("compat", "guest", "other-targets", "ports", "examples", "management"
 BOOTING += tuple(long for short, long in discovery.LONG.items() if short in BOOTING)
 # In this order: what fails fast comes first.
 DEFAULT = ("workbench", "series", "topics", "qtest", "compat", "other-targets", "guest", "ports",
-           "examples", "kvm", "vfio")
+           "examples", "management", "distribution", "kvm", "vfio")
 SHOWN = 40              # lines of output that are shown of a test that failed
 
 Case = namedtuple("Case", "test name outcome reason")      # outcome: pass, fail, skip
@@ -77,7 +77,7 @@ def main(wanted, factor=1.0, rebuild=True):
     tools.ensure()
     if "examples" in wanted:
         fetch_libvirt()
-    if {"management", discovery.LONG["management"]} & set(wanted):
+    if "management" in wanted:
         libvirtroots.fetch()
     if rebuild:
         prepare(wanted)
