@@ -158,14 +158,18 @@ class Cpus:
         raise GuestError(f"{self.guest.name}: the guest refused to give up {handle}: "
                          f"{event['data']}{self.guest.console.last_lines()}")
 
-    def delete_again(self, handle):
-        """device_del once more for what the guest refused, when it has probed its PCI devices.
+    def wait_probed(self):
+        """Wait until no driver of the guest probes a PCI device that the guest shows already.
 
-        Linux takes no CPU offline while a driver probes a PCI device: pci_call_probe() disables
-        CPU hotplug, and the request ends with EBUSY.
+        Linux takes no CPU offline meanwhile: pci_call_probe() disables CPU hotplug, and the guest
+        refuses a request to remove one.
         """
         # Linux holds the lock that this file needs while it probes the device.
-        self.guest.check("cat /sys/bus/pci/devices/*/driver_override > /dev/null")
+        self.guest.check("cat /sys/bus/pci/devices/*/driver_override > /dev/null", 60)
+
+    def delete_again(self, handle):
+        """device_del once more for what the guest refused because it probed a PCI device."""
+        self.wait_probed()
         self.guest.qmp("device_del", {"id": handle})
 
     def unplug(self, number):
