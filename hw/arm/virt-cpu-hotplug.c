@@ -125,14 +125,6 @@ void virt_cpu_hotplug_init(VirtMachineState *vms, bool firmware_loaded)
     }
     vms->cpu_hotplug_active = true;
 
-    /*
-     * Older machine types set it if CPU hotplug is turned on explicitly. For
-     * newer ones it stays set even if this machine cannot have CPU hotplug:
-     * management software calls query-machines once, and must not find that a
-     * machine then refuses to list its slots.
-     */
-    MACHINE_GET_CLASS(vms)->has_hotpluggable_cpus = true;
-
     /* Nobody asked for a version, and the default would depend on maxcpus. */
     if (vms->gic_version == VIRT_GIC_VERSION_NOSEL) {
         vms->gic_version = VIRT_GIC_VERSION_3;

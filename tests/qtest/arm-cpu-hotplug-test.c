@@ -1090,14 +1090,16 @@ static void test_optional_ids(void)
 }
 
 /* A node for each slot by monitor, before the machine exists */
-static void test_preconfig(void)
+static void test_preconfig(const void *machine)
 {
-    QTestState *qts = qtest_init("-nodefaults --preconfig -machine virt,"
-                                 "cpu-hotplug=on -cpu cortex-a57 -m 256M "
-                                 EMPTY_FIRMWARE " -smp 2,maxcpus=4 "
-                                 "-object memory-backend-ram,id=ram0,size=256M "
-                                 "-numa node,nodeid=0,memdev=ram0 "
-                                 "-numa node,nodeid=1");
+    QTestState *qts = qtest_initf("-nodefaults --preconfig -machine %s,"
+                                  "cpu-hotplug=on -cpu cortex-a57 -m 256M "
+                                  EMPTY_FIRMWARE " -smp 2,maxcpus=4 "
+                                  "-object memory-backend-ram,id=ram0,"
+                                  "size=256M "
+                                  "-numa node,nodeid=0,memdev=ram0 "
+                                  "-numa node,nodeid=1",
+                                  (const char *)machine);
     QDict *response;
     QListEntry *entry;
 
@@ -2236,6 +2238,8 @@ int main(int argc, char **argv)
     qtest_add_func("/arm-cpu-hotplug/not-possible", test_not_possible);
     if (qtest_has_machine("virt-11.1")) {
         qtest_add_func("/arm-cpu-hotplug/released", test_released);
+        qtest_add_data_func("/arm-cpu-hotplug/preconfig/released", "virt-11.1",
+                            test_preconfig);
     }
     for (unsigned i = 0; i < ARRAY_SIZE(topologies); i++) {
         g_autofree char *path = g_strdup_printf("/arm-cpu-hotplug/slots/%s",
@@ -2265,7 +2269,8 @@ int main(int argc, char **argv)
                        test_vector_lengths);
     }
     qtest_add_func("/arm-cpu-hotplug/optional-ids", test_optional_ids);
-    qtest_add_func("/arm-cpu-hotplug/preconfig", test_preconfig);
+    qtest_add_data_func("/arm-cpu-hotplug/preconfig/newest", "virt",
+                        test_preconfig);
     qtest_add_func("/arm-cpu-hotplug/unplug-twice", test_unplug_twice);
     for (unsigned i = 0; i < ARRAY_SIZE(blockers); i++) {
         g_autofree char *blocked = g_strdup_printf(
