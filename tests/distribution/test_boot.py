@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-# meson: timeout=900
+# meson: timeout=900 parallel
 """Debian boots from its disk by its own boot loader; what it does with CPUs that come and go."""
 
 import sys

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-# meson: timeout=900
+# meson: timeout=900 parallel
 """Debian is switched off, or sleeps and wakes up, with CPUs that were plugged."""
 
 import os

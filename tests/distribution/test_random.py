@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-# meson: timeout=900
+# meson: timeout=900 parallel
 """CPUs, memory, network cards and disks come and go in random order in a Debian guest.
 
 After each step the guest has what QEMU has. The default form has always the same steps; the long
