@@ -2192,7 +2192,7 @@ static void test_slot_state(void)
     slot_state_check(qts, 3, "empty", NULL);
     qtest_quit(qts);
 
-    qts = qtest_init("-machine virt,gic-version=2 -nodefaults "
+    qts = qtest_init("-machine virt,gic-version=2,cpu-hotplug=auto -nodefaults "
                      "-cpu cortex-a57 -smp 2,maxcpus=4,sockets=2,cores=2");
     slot_state_check(qts, 1, "plugged", "off");
     slot_state_check(qts, 2, "empty", NULL);
