@@ -47,7 +47,7 @@ BOOTING = ("compat", "guest", "other-targets", "ports", "examples", "management"
 BOOTING += tuple(long for short, long in discovery.LONG.items() if short in BOOTING)
 # In this order: what fails fast comes first.
 DEFAULT = ("workbench", "series", "topics", "qtest", "compat", "other-targets", "guest", "ports",
-           "examples", "management", "distribution", "kvm", "vfio")
+           "examples", "management", "kvm", "vfio")
 SHOWN = 40              # lines of output that are shown of a test that failed
 
 Case = namedtuple("Case", "test name outcome reason")      # outcome: pass, fail, skip
