@@ -26,10 +26,6 @@ LOAD = ("for cpu in {cpus}; do taskset -c $cpu sh -c 'while :; do :; done' & "
         "taskset -c $cpu sh -c 'while :; do busybox true; done' & done")
 
 
-def _seconds(value):
-    return f"{value:.2f} s"
-
-
 def percentile(values, percent):
     """The value that PERCENT of VALUES are not above."""
     ordered = sorted(values)
@@ -69,12 +65,14 @@ def _measure(kind, config, rounds):
             times = _round(guest, cpus)
             own.append(times[0])
             removed.append(times[1])
-    results = [benchmarks.ratio(f"{kind}: the guest's own offline and device_del, under load, {name} "
-                                f"of {rounds}", function(own), function(removed), text=_seconds)
+    results = [benchmarks.ratio(f"{kind}: the guest's own offline and device_del, under load, "
+                                f"{name} of {rounds}", function(own), function(removed),
+                                text=benchmarks.seconds)
                for name, function in (("median", statistics.median), ("maximum", max))]
     late = percentile(removed, 99)
     results.append(benchmarks.Result(
-        f"{kind}: the same, 99th percentile", _seconds(percentile(own, 99)), _seconds(late),
+        f"{kind}: the same, 99th percentile", benchmarks.seconds(percentile(own, 99)),
+        benchmarks.seconds(late),
         f"{late / percentile(own, 99):.2f} times", f"at most {LIMIT:g} s", late <= LIMIT))
     return results
 

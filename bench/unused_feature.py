@@ -14,8 +14,7 @@ import time
 from workbench.bench import benchmarks
 from workbench.guest import assets, migration
 from workbench.guest.guest import Config, Guest
-from workbench.system import paths
-from workbench.ui.report import Progress, WorkbenchError
+from workbench.ui.report import Progress
 
 CPUS = 2
 LOAD = ("for cpu in 0 1; do taskset -c $cpu sh -c 'i=0; while [ $i -lt 400 ]; do busybox true; "
@@ -44,11 +43,7 @@ def _round(stack, config, name):
 
 def measure(options):
     """Returns the Results; see benchmarks.run(). Raises WorkbenchError without a pristine QEMU."""
-    pristine = paths.PRISTINE / "qemu-system-aarch64"
-    if not pristine.is_file():
-        raise WorkbenchError(f"unused_feature compares with pristine QEMU, but {pristine} does "
-                             "not exist; scripts/build --pristine builds it.")
-    qemus = {"pristine": pristine, "patched": options.qemu}
+    qemus = {"pristine": benchmarks.pristine(), "patched": options.qemu}
     times = {(name, what): [] for name in qemus for what in WHAT}
     with Progress("measuring") as progress:
         # The first round fills the file cache.

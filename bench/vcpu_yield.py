@@ -14,8 +14,7 @@ import time
 from workbench.bench import benchmarks
 from workbench.guest import assets
 from workbench.guest.guest import Config, Guest
-from workbench.system import paths
-from workbench.ui.report import Progress, WorkbenchError
+from workbench.ui.report import Progress
 
 MANY = 16
 SECONDS = 600
@@ -23,10 +22,6 @@ MOST_ROUNDS = 9
 STARTS = 320            # programs in one run of the load, on all CPUs together
 LIMIT_OFFLINE = 0.5
 LIMIT_LOAD = 1.1
-
-
-def _seconds(value):
-    return f"{value:.2f} s"
 
 
 def _load(count):
@@ -63,11 +58,7 @@ def _measure(qemus, count, commands, rounds):
 
 def measure(options):
     """Returns the Results; see benchmarks.run(). Raises WorkbenchError without a pristine QEMU."""
-    pristine = paths.PRISTINE / "qemu-system-aarch64"
-    if not pristine.is_file():
-        raise WorkbenchError(f"vcpu_yield compares with pristine QEMU, but {pristine} does not "
-                             "exist; scripts/build --pristine builds it.")
-    qemus = {"pristine": pristine, "patched": options.qemu}
+    qemus = {"pristine": benchmarks.pristine(), "patched": options.qemu}
     rounds = min(options.rounds, MOST_ROUNDS)
     host = max(len(os.sched_getaffinity(0)), 2)
     results = []
@@ -80,5 +71,5 @@ def measure(options):
                   "load on all CPUs": LIMIT_LOAD}
         results += [benchmarks.ratio(f"{count} CPUs, {what}, pristine and patched",
                                      found["pristine", what], found["patched", what],
-                                     limits.get(what), _seconds) for what in commands]
+                                     limits.get(what), benchmarks.seconds) for what in commands]
     return results

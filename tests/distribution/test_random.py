@@ -99,17 +99,7 @@ class Machine:
 
     def take(self, name):
         """Have the guest give up the device NAME."""
-        def asked():
-            try:
-                self.guest.qmp("device_del", {"id": name})
-            except distributioncase.Refused as error:
-                # A guest has a device before it is done with the slot.
-                if "guest is busy" not in str(error):
-                    raise
-                return False
-            return True
-
-        self.guest.wait_for(asked, f"the guest to be done with the slot of {name}", SECONDS)
+        self.guest.delete_device(name, SECONDS)
         self.guest.event("DEVICE_DELETED", SECONDS, device=name)
 
     def module(self):

@@ -110,22 +110,34 @@ class Shape(guestcase.GuestCase):
         self.assertEqual(found, [f"{cpu & ~1}-{cpu | 1} {cpu & ~3}-{cpu | 3}" for cpu in range(8)])
 
 
+# A machine for more CPUs than 64.
+LARGE = {"machine": "virt,gic-version=3,cpu-hotplug=on", "cpu": "max,pauth-impdef=on",
+         "memory": "2G"}
+
+
 class Many(guestcase.GuestCase):
+
+    def fill(self, guest, cpus, numbers, seconds):
+        """Plug the CPUs NUMBERS at once beside CPUs 0 to 3; all of them work then.
+
+        SECONDS is how long to wait for each to be usable.
+        """
+        for number in numbers:
+            cpus.add(number)
+        for number in numbers:
+            cpus.wait_enabled(number, seconds)
+            cpus.bring_online(number)
+        found = {*range(4), *numbers}
+        self.assert_cpus(cpus, found)
+        for number in sorted(found):
+            guest.check(f"taskset -c {number} true", 120)
 
     @guestcase.long_only
     def test_all_64(self):
         """All slots are filled, and all but the first are emptied, in any order."""
         guest, cpus = self.boot(self.config(smp="4,maxcpus=64", memory="1G"), seconds=300)
         order = random.Random(64)
-        added = order.sample(range(4, 64), 60)
-        for number in added:
-            cpus.add(number)
-        for number in added:
-            cpus.wait_enabled(number, 120)
-            cpus.bring_online(number)
-        self.assert_cpus(cpus, range(64))
-        for number in added:
-            guest.check(f"taskset -c {number} true", 120)
+        self.fill(guest, cpus, order.sample(range(4, 64), 60), 120)
         for number in order.sample(range(1, 64), 63):
             cpus.wait_deleted(cpus.delete(number), 120)
         cpus.wait_view("all but the first gone", seconds=120, enabled={0}, online={0})
@@ -134,25 +146,11 @@ class Many(guestcase.GuestCase):
         self.assert_cpus(cpus, {0, 4, 63})
         self.assert_sound(guest)
 
-    def fill(self, maxcpus):
-        """Boot with 4 CPUs and plug all others; all work. Returns the Guest and its Cpus."""
-        guest, cpus = self.boot(self.config(
-            machine="virt,gic-version=3,cpu-hotplug=on", cpu="max,pauth-impdef=on",
-            smp=f"4,maxcpus={maxcpus}", memory="2G"), seconds=300)
-        for number in range(4, maxcpus):
-            cpus.add(number)
-        for number in range(4, maxcpus):
-            cpus.wait_enabled(number, 600)
-            cpus.bring_online(number)
-        self.assert_cpus(cpus, range(maxcpus))
-        for number in range(maxcpus):
-            guest.check(f"taskset -c {number} true", 120)
-        return guest, cpus
-
     @guestcase.long_only
     def test_252_come_and_go(self):
         """252 CPUs are plugged after 4, and go again, in any order."""
-        guest, cpus = self.fill(256)
+        guest, cpus = self.boot(self.config(smp="4,maxcpus=256", **LARGE), seconds=300)
+        self.fill(guest, cpus, range(4, 256), 600)
         for number in random.Random(256).sample(range(4, 256), 252):
             cpus.wait_deleted(cpus.delete(number), 300)
         cpus.wait_view("252 CPUs gone", seconds=120, enabled=set(range(4)), online=set(range(4)))
@@ -164,7 +162,8 @@ class Many(guestcase.GuestCase):
     @guestcase.long_only
     def test_508_come(self):
         """508 CPUs are plugged after 4, and some of them go again."""
-        guest, cpus = self.fill(512)
+        guest, cpus = self.boot(self.config(smp="4,maxcpus=512", **LARGE), seconds=300)
+        self.fill(guest, cpus, range(4, 512), 600)
         for number in (300, 511, 4):
             cpus.wait_deleted(cpus.delete(number), 300)
         cpus.wait_view("three CPUs gone", seconds=120,
@@ -174,9 +173,7 @@ class Many(guestcase.GuestCase):
     @guestcase.long_only
     def test_512(self):
         """All CPUs that a machine may have run, the last of them plugged."""
-        guest, cpus = self.boot(self.config(
-            machine="virt,gic-version=3,cpu-hotplug=on", cpu="max,pauth-impdef=on",
-            smp="508,maxcpus=512", memory="2G"), seconds=1200)
+        guest, cpus = self.boot(self.config(smp="508,maxcpus=512", **LARGE), seconds=1200)
         for number in range(508, 512):
             cpus.plug(number)
         self.assert_cpus(cpus, range(512))

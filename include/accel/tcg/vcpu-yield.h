@@ -11,8 +11,8 @@
  * mttcg_vcpu_yield: let other threads run if there are too few host CPUs
  *
  * For the helpers of instructions by which a guest says that it waits for
- * another of its CPUs. With fewer vCPU threads than host CPUs, the other
- * vCPU runs anyway, and nothing is done.
+ * another of its CPUs. While there are as many host CPUs as vCPU threads, the
+ * other one runs anyway, and nothing is done.
  *
  * Call it without the BQL, on the thread of a vCPU.
  */

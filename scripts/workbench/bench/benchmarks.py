@@ -37,9 +37,14 @@ class Options:
     rounds: int
 
 
-def milliseconds(seconds):
-    """SECONDS as text."""
-    return f"{seconds * 1000:.0f} ms"
+def milliseconds(value):
+    """VALUE, a number of seconds, as text in milliseconds."""
+    return f"{value * 1000:.0f} ms"
+
+
+def seconds(value):
+    """VALUE, a number of seconds, as text."""
+    return f"{value:.2f} s"
 
 
 def ratio(what, reference, value, limit=None, text=milliseconds):
@@ -48,6 +53,15 @@ def ratio(what, reference, value, limit=None, text=milliseconds):
     return Result(what, text(reference), text(value), f"{factor:.2f} times",
                   f"at most {limit:g} times" if limit else None,
                   factor <= limit if limit else None)
+
+
+def pristine():
+    """The path of the QEMU without the series. Raises WorkbenchError if it is not built."""
+    path = paths.PRISTINE / "qemu-system-aarch64"
+    if not path.is_file():
+        raise WorkbenchError(f"There is no QEMU without the series to compare with: {path} does "
+                             "not exist. scripts/build --pristine builds it.")
+    return path
 
 
 def names():

@@ -208,25 +208,26 @@ class Machine:
 
     # --- waiting -------------------------------------------------------------------------------
 
-    def _end_of(self, handle):
-        """Wait for the end of the request to remove HANDLE, an id or path; returns the outcome."""
+    def _end_of(self, handle, again=False):
+        """Wait for the end of the request to remove HANDLE, an id or path; returns the outcome.
+
+        With AGAIN, for a CPU, a guest that refuses is asked once more: Linux may have probed a PCI
+        device.
+        """
         key = "path" if handle.startswith("/") else "device"
         event = self.guest.event(("DEVICE_DELETED", "DEVICE_UNPLUG_GUEST_ERROR"), SECONDS,
                                  **{key: handle})
-        return DONE if event["event"] == "DEVICE_DELETED" else REFUSED_BY_GUEST
-
-    def _assert_gone(self, outcome, handle, why):
-        """Raise GuestError if OUTCOME is not that HANDLE was removed."""
-        if outcome != DONE:
-            raise self.guest.failure(f"the guest refused to give up {handle} {why}")
-
-    def _cpu_end_of(self, handle):
-        """_end_of() for a CPU. Linux may refuse once because of a PCI device that it probes."""
-        outcome = self._end_of(handle)
-        if outcome == REFUSED_BY_GUEST:
+        if event["event"] == "DEVICE_DELETED":
+            return DONE
+        if again:
             self.cpus.delete_again(handle)
-            outcome = self._end_of(handle)
-        return outcome
+            return self._end_of(handle)
+        return REFUSED_BY_GUEST
+
+    def _gone(self, handle, why, again=False):
+        """Wait until HANDLE is removed, as _end_of() does. Raises GuestError if it is refused."""
+        if self._end_of(handle, again) != DONE:
+            raise self.guest.failure(f"the guest refused to give up {handle} {why}")
 
     def _bring_online(self, number):
         self.cpus.wait_enabled(number, SECONDS)
@@ -251,7 +252,7 @@ class Machine:
         handles = [self.cpus.handle(number) for number in sorted(machine.asked())]
         yield
         for handle in handles:
-            self._assert_gone(self._cpu_end_of(handle), handle, WHILE_STOPPED)
+            self._gone(handle, WHILE_STOPPED, again=True)
         for number in sorted(machine.dimms_asked()):
             self._dimm_gone(number)
         for number in sorted(machine.plugged() - machine.asked() - machine.seen()):
@@ -272,7 +273,7 @@ class Machine:
         handles = [self.cpus.delete(number) for number in slots]
         if not model.running:
             return DONE
-        ends = {self._cpu_end_of(handle) for handle in handles}
+        ends = {self._end_of(handle, again=True) for handle in handles}
         return REFUSED_BY_GUEST if REFUSED_BY_GUEST in ends else DONE
 
     def _cpu_offline(self, _model, slot):
@@ -326,8 +327,7 @@ class Machine:
                 return DONE if event["event"] == "DEVICE_DELETED" else REFUSED_BY_GUEST
 
     def _dimm_gone(self, dimm):
-        handle = DIMM_ID.format(dimm)
-        self._assert_gone(self._end_of(handle), handle, WHILE_STOPPED)
+        self._gone(DIMM_ID.format(dimm), WHILE_STOPPED)
         self._drop_backend(dimm)
 
     def _drop_backend(self, dimm):
@@ -354,7 +354,7 @@ class Machine:
 
     def _pci_unplug(self, name):
         self.guest.delete_device(name)
-        self._assert_gone(self._end_of(name), name, "")
+        self._gone(name, "")
 
     # --- the machine ---------------------------------------------------------------------------
 
@@ -364,7 +364,7 @@ class Machine:
         self.guest.qmp("system_reset")
         self.guest.event("RESET", SECONDS)
         for handle in handles:
-            self._assert_gone(self._end_of(handle), handle, "which a reset carries out")
+            self._gone(handle, "which a reset carries out")
         if model.running:
             self._boot(model.machine.plugged())
 
