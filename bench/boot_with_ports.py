@@ -8,11 +8,10 @@ longer than without any port it takes.
 import statistics
 import time
 
-from workbench.bench import benchmarks
-from workbench.guest import assets, rootports
-from workbench.guest.guest import Config, Guest
-from workbench.system import paths
-from workbench.ui.report import Progress, info
+from workbench.bench import benchmarks, guests
+from workbench.guest import rootports
+from workbench.guest.guest import Guest
+from workbench.ui.report import Progress, WorkbenchError, info
 
 PORTS = (0, 28, 64, 128, 240)
 MOST_ROUNDS = 3         # a round takes minutes
@@ -20,15 +19,10 @@ SECONDS = 900
 LIMIT = 0.5
 
 
-def _seconds(value):
-    return f"{value:.1f} s"
-
-
 def _boot(qemu, name, ports):
     """Seconds until the shell."""
-    config = Config(qemu=qemu, kernel=assets.kernel(), initrd=assets.initrd(),
-                    firmware=assets.firmware().efi, machine="virt,gic-version=3", smp="2",
-                    extra=rootports.options(ports))
+    config = guests.config(qemu, machine="virt,gic-version=3", smp="2",
+                           extra=rootports.options(ports))
     start = time.monotonic()
     with Guest(config, f"bench-ports-{name}-{ports}") as guest:
         guest.wait_ready(SECONDS)
@@ -53,25 +47,25 @@ def _medians(qemus, rounds):
 def measure(options):
     """Returns the Results; see benchmarks.run()."""
     qemus = {"patched": options.qemu}
-    pristine = paths.PRISTINE / "qemu-system-aarch64"
-    if pristine.is_file():
-        qemus["pristine"] = pristine
-    else:
-        info(f"no comparison with pristine QEMU: {pristine} does not exist; scripts/build "
-             "--pristine builds it")
+    try:
+        qemus["pristine"] = benchmarks.pristine()
+    except WorkbenchError as error:
+        info(str(error))
     medians = _medians(qemus, min(options.rounds, MOST_ROUNDS))
     extra = {(name, ports): seconds - medians[name, 0]
              for (name, ports), seconds in medians.items()}
     results = []
     if "pristine" in qemus:
-        results.append(benchmarks.ratio("boot without ports, pristine and patched",
-                                        medians["pristine", 0], medians["patched", 0], text=_seconds))
+        results.append(benchmarks.ratio(
+            "boot without ports, pristine and patched", medians["pristine", 0],
+            medians["patched", 0], text=benchmarks.seconds))
         results += [benchmarks.ratio(
             f"boot with {ports} ports, what is added to that, pristine and patched",
             extra["pristine", ports], extra["patched", ports],
-            LIMIT if ports == PORTS[-1] else None, _seconds) for ports in PORTS[1:]]
+            LIMIT if ports == PORTS[-1] else None, benchmarks.seconds) for ports in PORTS[1:]]
     few, many = PORTS[-2:]
     results += [benchmarks.ratio(f"{name}: what is added, {few} and {many} ports "
                                  f"({many / few:.2f} times as many)", extra[name, few],
-                                 extra[name, many], text=_seconds) for name in qemus]
+                                 extra[name, many], text=benchmarks.seconds)
+                for name in qemus]
     return results

@@ -4,9 +4,8 @@
 import statistics
 import time
 
-from workbench.bench import benchmarks
-from workbench.guest import assets
-from workbench.guest.guest import Config, Guest
+from workbench.bench import benchmarks, guests
+from workbench.guest.guest import Guest
 from workbench.ui.report import Progress
 
 MAXCPUS = 512
@@ -16,9 +15,9 @@ SECONDS = 0.050
 
 def _start(options, maxcpus):
     """Start a machine that does not run; returns (seconds until QMP answers, resident KiB)."""
-    # GICv3 and two CPUs, so that both machines are of one kind; acpi tables are made in both.
-    config = Config(qemu=options.qemu, kernel=assets.kernel(), initrd=assets.initrd(),
-                    firmware=assets.firmware().efi, smp=f"1,maxcpus={maxcpus}")
+    # With a GICv3, which a machine of so few CPUs would not have by itself, both are of one kind.
+    config = guests.config(options.qemu, machine="virt,gic-version=3",
+                           smp=f"1,maxcpus={maxcpus}")
     start = time.monotonic()
     with Guest(config, f"bench-slots-{maxcpus}", paused=True) as guest:
         guest.qmp("query-status")

@@ -9,9 +9,8 @@ import contextlib
 import statistics
 import time
 
-from workbench.bench import benchmarks, plugs
-from workbench.guest import assets, cpuprobe
-from workbench.guest.guest import Config
+from workbench.bench import benchmarks, guests, plugs
+from workbench.guest import cpuprobe
 from workbench.lab import lab
 
 SIZES = (4, 64)
@@ -50,10 +49,8 @@ def measure(options):
     """Returns the Results; see benchmarks.run()."""
     with contextlib.ExitStack() as stack:
         place, qemu = lab.enter(stack, "bench-host", options.qemu)
-        subjects = [plugs.Subject(stack, Config(
-            qemu=qemu, kernel=assets.kernel(), initrd=cpuprobe.initrd(),
-            firmware=assets.firmware().efi, machine="virt,gic-version=3", accel="kvm", cpu="host",
-            memory="512M", smp=f"2,maxcpus={size}", place=place), "virt with KVM", size)
+        subjects = [plugs.Subject(stack, guests.kvm_config(
+            place, qemu, initrd=cpuprobe.initrd(), smp=f"2,maxcpus={size}"), "virt with KVM", size)
             for size in SIZES]
         plugs.measure(subjects, options.rounds)
         gaps = [_gaps(subject, options.rounds) for subject in subjects]

@@ -3,7 +3,7 @@
 
 import contextlib
 
-from workbench.bench import plugs
+from workbench.bench import guests, plugs
 from workbench.guest import assets
 from workbench.guest.guest import Config
 from workbench.ui.report import info
@@ -20,9 +20,8 @@ SAME_WAIT = "rcutree.jiffies_till_first_fqs=1 rcutree.jiffies_till_next_fqs=1"
 
 
 def _virt(stack, options, name="virt", sizes=SIZES, append=""):
-    return [plugs.Subject(stack, Config(
-        qemu=options.qemu, kernel=assets.kernel(), initrd=assets.initrd(),
-        firmware=assets.firmware().efi, memory=MEMORY, append=f"quiet harness {append}",
+    return [plugs.Subject(stack, guests.config(
+        options.qemu, memory=MEMORY, append=f"quiet harness {append}",
         smp=f"2,maxcpus={size}"), name, size) for size in sizes]
 
 
@@ -39,7 +38,7 @@ def _q35(stack, options):
 
 
 def measure(options):
-    """Returns the Results; see bench.run()."""
+    """Returns the Results; see benchmarks.run()."""
     with contextlib.ExitStack() as stack:
         virt, q35 = _virt(stack, options), _q35(stack, options)
         same = _virt(stack, options, "virt, same RCU wait", (SIZES[0], SIZES[-1]), SAME_WAIT)

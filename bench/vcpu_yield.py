@@ -9,11 +9,10 @@ run does: a guest that waits little.
 import contextlib
 import os
 import statistics
-import time
 
-from workbench.bench import benchmarks
-from workbench.guest import assets
-from workbench.guest.guest import Config, Guest
+from workbench.bench import benchmarks, guests
+from workbench.guest.cpus import SYSFS
+from workbench.guest.guest import Guest
 from workbench.ui.report import Progress
 
 MANY = 16
@@ -24,35 +23,22 @@ LIMIT_OFFLINE = 0.5
 LIMIT_LOAD = 1.1
 
 
-def _load(count):
-    """The shell command that starts programs on COUNT CPUs at once."""
-    loop = f"i=0; while [ $i -lt {STARTS // count} ]; do busybox true; i=$((i+1)); done"
-    return (f"for cpu in $(seq 0 {count - 1}); do taskset -c $cpu sh -c '{loop}' & done; wait")
-
-
-def _took(guest, command):
-    """How long the guest takes for the shell COMMAND."""
-    start = time.monotonic()
-    guest.check(command, SECONDS)
-    return time.monotonic() - start
-
-
 def _measure(qemus, count, commands, rounds):
     """{(QEMU, what): median of the seconds} of a guest with COUNT CPUs per QEMU, in turns."""
     times = {(name, what): [] for name in qemus for what in commands}
     with contextlib.ExitStack() as stack:
-        guests = {name: stack.enter_context(Guest(Config(
-            qemu=qemu, kernel=assets.kernel(), initrd=assets.initrd(),
-            firmware=assets.firmware().efi, memory="1G", smp=str(count)),
-            f"bench-yield-{name}-{count}")) for name, qemu in qemus.items()}
-        for guest in guests.values():
+        pair = {name: stack.enter_context(Guest(
+            guests.config(qemu, memory="1G", smp=str(count)), f"bench-yield-{name}-{count}"))
+            for name, qemu in qemus.items()}
+        for guest in pair.values():
             guest.wait_ready(SECONDS)
         progress = stack.enter_context(Progress(f"{count} CPUs"))
         for number in range(rounds):
             progress.update(f"round {number + 1} of {rounds}")
-            for name in sorted(guests, reverse=number % 2):
+            # Alternating order: nobody is always measured after the same neighbour.
+            for name in sorted(pair, reverse=number % 2):
                 for what, command in commands.items():
-                    times[name, what].append(_took(guests[name], command))
+                    times[name, what].append(guests.took(pair[name], command, SECONDS))
     return {key: statistics.median(found) for key, found in times.items()}
 
 
@@ -63,11 +49,11 @@ def measure(options):
     host = max(len(os.sched_getaffinity(0)), 2)
     results = []
     for count in (MANY, host):
-        online = f"/sys/devices/system/cpu/cpu{count - 1}/online"
+        online = f"{SYSFS}/cpu{count - 1}/online"
         commands = {"offline": f"echo 0 > {online}", "online": f"echo 1 > {online}",
-                    "load on all CPUs": _load(count)}
+                    "load on all CPUs": guests.starts(range(count), STARTS // count)}
         found = _measure(qemus, count, commands, rounds)
-        limits = {"offline": LIMIT_OFFLINE if count == MANY else None,
+        limits = {"offline": LIMIT_OFFLINE if count > host else None,
                   "load on all CPUs": LIMIT_LOAD}
         results += [benchmarks.ratio(f"{count} CPUs, {what}, pristine and patched",
                                      found["pristine", what], found["patched", what],

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Runs the benchmarks of bench/ and shows their results in one table."""
 
+import ast
 import importlib.util
+import textwrap
 from dataclasses import dataclass
 
 from ..system import paths, tools
@@ -9,6 +11,8 @@ from ..ui import table
 from ..ui.report import WorkbenchError, step
 
 FOLDER = paths.TOP / "bench"
+ROUNDS = 15             # unless the user wants another number
+WIDTH = 98              # of a list for people
 
 
 @dataclass
@@ -48,7 +52,10 @@ def seconds(value):
 
 
 def ratio(what, reference, value, limit=None, text=milliseconds):
-    """The Result that VALUE is at most LIMIT times REFERENCE; without LIMIT only for comparison."""
+    """The Result that VALUE is at most LIMIT times REFERENCE; without LIMIT only for comparison.
+
+    TEXT is the function that makes a text of each, by default for numbers of seconds.
+    """
     factor = value / reference
     return Result(what, text(reference), text(value), f"{factor:.2f} times",
                   f"at most {limit:g} times" if limit else None,
@@ -69,6 +76,16 @@ def names():
     return sorted(path.stem for path in FOLDER.glob("*.py"))
 
 
+def listing():
+    """What each benchmark measures, as text: the first line of its own description."""
+    about = {name: ast.get_docstring(ast.parse((FOLDER / f"{name}.py").read_text("utf-8")))
+             for name in names()}
+    width = max(map(len, about)) + 2
+    return "\n".join(textwrap.fill(text.splitlines()[0], WIDTH, initial_indent=name.ljust(width),
+                                   subsequent_indent=" " * width)
+                     for name, text in about.items())
+
+
 def _load(name):
     spec = importlib.util.spec_from_file_location(f"bench_{name}", FOLDER / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
@@ -80,7 +97,8 @@ def run(wanted, options):
     """Run the benchmarks named (all if empty) and print the table; returns the exit status.
 
     Each file in bench/ has measure(options), which returns Results. Status 1 means that something
-    is slower or bigger than wanted. Raises WorkbenchError for an unknown name or a failed guest.
+    is slower or bigger than wanted. Raises WorkbenchError for an unknown name, a failed guest, or
+    what a benchmark lacks; what was measured before that is printed all the same.
     """
     unknown = set(wanted) - set(names())
     if unknown:
@@ -88,16 +106,25 @@ def run(wanted, options):
                              f"{', '.join(names())}.")
     tools.ensure()
     tools.activate()
+    # Only now, because these need the packages that ensure() unpacks.
+    from ..guest.console import ConsoleError
     from ..guest.qemu import GuestError
     results = []
-    for name in wanted or names():
-        step(f"Benchmark {name}")
-        try:
-            results += _load(name).measure(options)
-        except GuestError as error:
-            raise WorkbenchError(f"The benchmark {name} stopped: {error}") from None
+    try:
+        for name in wanted or names():
+            step(f"Benchmark {name}")
+            try:
+                results += _load(name).measure(options)
+            except (GuestError, ConsoleError) as error:
+                raise WorkbenchError(f"The benchmark {name} stopped: {error}") from None
+    finally:
+        if results:
+            print(_table(results))
+    return 1 if any(result.met is False for result in results) else 0
+
+
+def _table(results):
     rows = [(result.what, result.reference, result.value, result.compared, result.wanted or "-",
              {True: "yes", False: "NO", None: "-"}[result.met]) for result in results]
-    print(table.render(("measured", "reference", "value", "value to reference", "wanted", "met"),
-                       rows))
-    return 1 if any(result.met is False for result in results) else 0
+    return table.render(("measured", "reference", "value", "value to reference", "wanted", "met"),
+                        rows)

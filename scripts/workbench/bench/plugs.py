@@ -19,6 +19,19 @@ WARM_UP = 2
 POINTS = {"answered": "_OST"}       # what the guest evaluates when ACPI has done its part
 
 
+def answered(guest, ident, seconds=20):
+    """When GUEST said by _OST that it has taken the device IDENT, in seconds since 1970.
+
+    By QEMU's clock: of use only if that is ours. Raises GuestError if it does not within SECONDS.
+    """
+    while True:
+        event = guest.event("ACPI_DEVICE_OST", seconds)
+        # What it says of a CPU that it has given back may come when the slot is free already.
+        if event["data"]["info"].get("device") == ident:
+            stamp = event["timestamp"]
+            return stamp["seconds"] + stamp["microseconds"] / 1e6
+
+
 class Subject:
     """A guest with MAXCPUS slots and what was measured in it, in seconds.
 
@@ -61,18 +74,17 @@ class Subject:
         lines = self.guest.console.lines_with_time(f"cpu-watch {self.number}", "online", 60)
         times = {}
         start = clock = ident = None
-        for moment, line in lines:
+        for arrival, line in lines:
             if line == "watching":
                 start, clock = time.monotonic(), time.time()
                 ident = self.add()
-            times[line.split()[0]] = moment
-        stamp = self.guest.event("ACPI_DEVICE_OST")["timestamp"]
-        own = dict((line, moment) for moment, line in self.guest.console.lines_with_time(
+            times[line.split()[0]] = arrival
+        moment = answered(self.guest, ident)
+        own = dict((line, arrival) for arrival, line in self.guest.console.lines_with_time(
             f"cpu-cycle {self.number}", "online", 60))
         self.remove(ident)
         if keep:
-            # By QEMU's clock: of use only if that is ours.
-            self.answered.append(stamp["seconds"] + stamp["microseconds"] / 1e6 - clock)
+            self.answered.append(moment - clock)
             self.present.append(times["present"] - start)
             self.online.append(times["online"] - start)
             self.own.append(own["online"] - own["offline"])

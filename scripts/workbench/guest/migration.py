@@ -35,6 +35,17 @@ def wait_end(source, seconds=60):
     return status
 
 
+def wait_moved(source, destination, seconds=60):
+    """Wait until all of the guest is on the other side, whether it runs there or not.
+
+    Raises GuestError after SECONDS, and when the migration ends in another way.
+    """
+    status = wait_end(source, seconds)
+    if status != "completed":
+        raise destination.failure(f"the migration ended as {status}: "
+                                  f"{source.qmp('query-migrate')}")
+
+
 def wait_running(destination):
     """Wait until the guest runs on the other side. Raises GuestError."""
     destination.wait_for(

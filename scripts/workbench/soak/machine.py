@@ -425,10 +425,7 @@ class Machine:
         source.qmp("migrate-set-parameters", {"max-bandwidth": 1 << 32, "downtime-limit": 10000})
         migration.begin(source, self.guest, f"unix:{self._room}/migration",
                         *(["multifd"] if multifd else []))
-        status = migration.wait_end(source, 300)
-        if status != "completed":
-            raise self.guest.failure(f"the migration ended as {status}: "
-                                     f"{source.qmp('query-migrate')}")
+        migration.wait_moved(source, self.guest, 300)
         if model.running:
             migration.wait_running(self.guest)
         else:
