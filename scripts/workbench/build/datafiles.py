@@ -20,6 +20,13 @@ BUNDLE = "qemu-bundle"
 DESCRIPTOR = "firmware/60-edk2-aarch64.json"
 LICENCE = "copyright"
 
+# What guests boot, in the package FIRMWARE: an image for -bios, and those for two flash drives. Of
+# the code there is a plain file in Debian 12, and since then a link to the one without secure boot.
+FIRMWARE = "qemu-efi-aarch64"
+EFI = r"usr/share/qemu-efi-aarch64/QEMU_EFI\.fd"
+CODE = r"usr/share/AAVMF/AAVMF_CODE(\.no-secboot)?\.fd"
+VARIABLES = r"usr/share/AAVMF/AAVMF_VARS\.fd"
+
 # Network cards and displays that have an option ROM, by the name of its files.
 _NETWORK = ("e1000", "e1000e", "eepro100", "ne2k_pci", "pcnet", "rtl8139", "virtio", "vmxnet3")
 _DISPLAYS = ("ati", "bochs-display", "cirrus", "qxl", "ramfb", "stdvga", "virtio", "vmware")
@@ -54,10 +61,8 @@ ORIGINS = (
             for board in _BOARDS}),
     # The names are those that QEMU's own tarball gives to these files, and that its documents use;
     # QEMU_EFI.fd is for -bios.
-    Origin("firmware", "qemu-efi-aarch64", "UEFI firmware",
-           {"QEMU_EFI.fd": r"usr/share/qemu-efi-aarch64/QEMU_EFI\.fd",
-            "edk2-aarch64-code.fd": r"usr/share/AAVMF/AAVMF_CODE(\.no-secboot)?\.fd",
-            "edk2-arm-vars.fd": r"usr/share/AAVMF/AAVMF_VARS\.fd"}),
+    Origin("firmware", FIRMWARE, "UEFI firmware",
+           {"QEMU_EFI.fd": EFI, "edk2-aarch64-code.fd": CODE, "edk2-arm-vars.fd": VARIABLES}),
 )
 
 

@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..build import datafiles
 from ..system import aptroot, atomic, debfiles, paths
 from ..ui.report import step
 from . import initramfs
@@ -95,14 +96,10 @@ def bios_x86():
 
 def firmware(version=DEFAULT_FIRMWARE):
     """Return the UEFI Firmware of Debian's qemu-efi-aarch64 VERSION: "2022.11" or "2025.02"."""
-    files = {
-        "QEMU_EFI.fd": r"usr/share/qemu-efi-aarch64/QEMU_EFI\.fd",
-        # A plain file in 2022.11, since then a link to the one without secure boot.
-        "AAVMF_CODE.fd": r"usr/share/AAVMF/AAVMF_CODE(\.no-secboot)?\.fd",
-        "AAVMF_VARS.fd": r"usr/share/AAVMF/AAVMF_VARS\.fd",
-    }
+    files = {"QEMU_EFI.fd": datafiles.EFI, "AAVMF_CODE.fd": datafiles.CODE,
+             "AAVMF_VARS.fd": datafiles.VARIABLES}
     folder = debfiles.have(paths.GUEST / f"firmware-{version}",
-                           ("qemu-efi-aarch64", _FIRMWARE_SUITES[version]), "all", files,
+                           (datafiles.FIRMWARE, _FIRMWARE_SUITES[version]), "all", files,
                            f"UEFI firmware {version}")
     return Firmware(*(folder / name for name in files))
 
@@ -113,8 +110,7 @@ def firmware_loongarch():
              "QEMU_VARS.fd": r"usr/share/qemu-efi-loongarch64/QEMU_VARS\.fd"}
     folder = debfiles.have(paths.GUEST / "firmware-loongarch",
                            ("qemu-efi-loongarch64", _FIRMWARE_SUITES[DEFAULT_FIRMWARE]), "all",
-                           files,
-                           "UEFI firmware for LoongArch")
+                           files, "UEFI firmware for LoongArch")
     return tuple(folder / name for name in files)
 
 

@@ -78,34 +78,27 @@ def build(release):
 
     Raises WorkbenchError.
     """
+    libraries = f"/usr/lib/{rooms.machine()}-linux-gnu"
     where = place(release)
     root = rooms.prepare(where)
     moment = texts.released()
     version = _version(release, moment)
     step(f"Making the package of {NAME} {version} for Debian {release}")
-    arch = aptroot.native()
-    triplet = {"amd64": "x86_64", "arm64": "aarch64"}.get(arch)
-    if not triplet:
-        raise WorkbenchError(f"Packages are built on amd64 and arm64, not on {arch}.")
-    settings = rooms.write_settings(where, f"/usr/lib/{triplet}-linux-gnu", version)
+    settings = rooms.write_settings(where, libraries, version)
     source = where.stage / NAME
     _write_source(source, where, version, moment, settings)
     for old in where.stage.glob(f"{NAME}_*"):
         old.unlink()
     rooms.work(where, root, ["sh", "-c", 'cd "$1" && exec dpkg-buildpackage -b -us -uc', "sh",
                              source], "Making the package")
-    target = paths.PACKAGES / _name(release, moment)
-    for old in paths.PACKAGES.glob(f"{NAME}_*~deb{release}_*.deb"):
-        old.unlink()
-    shutil.move(where.stage / target.name, target)
+    target = rooms.keep(where.stage / _name(release, moment), f"{NAME}_*~deb{release}_*.deb")
     info(f"built with the packages of {debroot.version(root, 'base-files')} (base-files)")
     return target
 
 
 def built(release):
     """The package for the RELEASE that build() would make; None if it has not made it yet."""
-    path = paths.PACKAGES / _name(release, texts.released())
-    return path if path.exists() else None
+    return rooms.kept(_name(release, texts.released()))
 
 
 def _version(release, moment):

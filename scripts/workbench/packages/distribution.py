@@ -12,6 +12,7 @@ import shutil
 from pathlib import Path
 
 from ..series import dep3, git, into, package, source, topics, tree
+from ..series.output import refuse_others
 from ..system import aptroot, debroot, paths
 from ..system.programs import need_space, run
 from ..system.room import Room
@@ -116,7 +117,7 @@ def _check_output(folder, old):
     the version OLD."""
     made = [dsc for dsc in folder.glob("*.dsc") if _field(dsc, "Version").startswith(old + MARK)]
     mine = {ROOT, UNPACKED, *(name for dsc in made for name in _files(dsc))}
-    package.refuse_others(folder, lambda name: name in mine or (
+    refuse_others(folder, lambda name: name in mine or (
         f"{_plain(old)}{MARK}" in name and name.endswith(BUILT)))
 
 

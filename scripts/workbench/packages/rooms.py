@@ -17,10 +17,12 @@ from ..series import tree
 from ..system import aptroot, atomic, debfiles, debroot, host, paths, tools
 from ..system.programs import need_space, run
 from ..system.room import Room
-from ..ui.report import info, step
+from ..ui.report import WorkbenchError, info, step
 from . import layout, texts
 
 SPACE = 8.0             # GiB for a root and a build
+# {architecture on which packages are built, in Debian's words: in those of Linux and Fedora}
+ARCHITECTURES = {"amd64": "x86_64", "arm64": "aarch64"}
 # What the workbench takes from build/tools on this machine, for roots of all releases.
 TOOLS = paths.PACKAGES / "tools"
 
@@ -64,6 +66,14 @@ class Place:
         return debroot.have(debroot.Recipe(f"package-{self.name}", (self.suite,), packages))
 
 
+def machine():
+    """This machine's architecture, one of the values of ARCHITECTURES. Raises WorkbenchError."""
+    arch = aptroot.native()
+    if arch not in ARCHITECTURES:
+        raise WorkbenchError(f"Packages are built on {' and '.join(ARCHITECTURES)}, not on {arch}.")
+    return ARCHITECTURES[arch]
+
+
 def build_packages():
     """Names of Debian's packages that any build of QEMU needs."""
     return tuple(dict.fromkeys(need.debian for need in host.NEEDS["build"]))
@@ -90,6 +100,22 @@ def prepare(place):
                 if name in features.packages((feature,))]
         info(f"{place.suite} has no {name}: the package comes without {', '.join(lost) or 'it'}")
     return place.root()
+
+
+def keep(made, older):
+    """Move the file MADE, a package, to build/packages in place of those like the pattern OLDER.
+
+    Returns its path.
+    """
+    for old in paths.PACKAGES.glob(older):
+        old.unlink()
+    return shutil.move(made, paths.PACKAGES / made.name)
+
+
+def kept(name):
+    """The package whose file is called NAME, if keep() has got it; else None."""
+    path = paths.PACKAGES / name
+    return path if path.exists() else None
 
 
 def write_settings(place, libraries, version, more=()):

@@ -9,8 +9,8 @@ import re
 import shutil
 
 from ..build import features
-from ..system import aptroot, atomic, paths
-from ..ui.report import WorkbenchError, step
+from ..system import atomic, paths
+from ..ui.report import step
 from . import layout, rooms, texts
 from .texts import NAME
 
@@ -18,7 +18,6 @@ from .texts import NAME
 # Fedora 43; those of programs that do not are in OFF or RENAMED.
 SUITE = "trixie"
 TOOLS = ("build-essential", "patchelf", "rpm")
-ARCHITECTURES = {"amd64": "x86_64", "arm64": "aarch64"}
 LIBRARIES = "/usr/lib64"
 # Libraries of programs that Fedora has under another soname, or not on each of its architectures.
 OFF = ("--disable-vnc-sasl", "--disable-fuse", "--disable-vde", "--disable-libpmem")
@@ -38,9 +37,7 @@ def place():
 
 def build():
     """Build the package; returns its path. Raises WorkbenchError."""
-    arch = ARCHITECTURES.get(aptroot.native())
-    if not arch:
-        raise WorkbenchError(f"Packages are built on amd64 and arm64, not on {aptroot.native()}.")
+    arch = rooms.machine()
     where = place()
     root = rooms.prepare(where)
     moment = texts.released()
@@ -54,22 +51,18 @@ def build():
     rooms.work(where, root, ["rpmbuild", "-bb", "--nodeps", "--target", f"{arch}-linux",
                              "--define", f"_topdir {top}", "--define", "_build_id_links none",
                              file], "Making the package")
-    target = paths.PACKAGES / _name(moment)
-    for old in paths.PACKAGES.glob(f"{NAME}-*.rpm"):
-        old.unlink()
-    return shutil.move(top / "RPMS" / arch / target.name, target)
+    return rooms.keep(top / "RPMS" / arch / _name(moment), f"{NAME}-*.rpm")
 
 
 def built():
     """The package that build() would make; None if it has not made it yet."""
-    path = paths.PACKAGES / _name(texts.released())
-    return path if path.exists() else None
+    return rooms.kept(_name(texts.released()))
 
 
 def _name(moment):
     """The name of the package's file."""
     version, _, release = texts.version(moment).partition("+")
-    return f"{NAME}-{version}-{release}.{ARCHITECTURES.get(aptroot.native())}.rpm"
+    return f"{NAME}-{version}-{release}.{rooms.machine()}.rpm"
 
 
 def spec(version, release, moment, settings):

@@ -223,10 +223,8 @@ def check_round_trip(series, tip, found):
         found.warning("an export by this version of git shows other function names after @@")
     elif difference not in ("", "hunk headers"):
         found.error(f"export after am: {difference}")
-    out = git.run("diff", "--raw", "--no-abbrev", "--no-renames", "--diff-filter=A",
-                  tree.BASE, tip)
-    real = {line.split("\t")[1]: line.split()[3] for line in out.splitlines()}
-    said = {path: blob for path, (blob, _) in series.added().items()}
+    real, said = ({path: blob for path, (blob, _) in added.items()}
+                  for added in (tree.added(tip), series.added()))
     if real != said:
         odd = sorted(path for path in set(real) | set(said) if real.get(path) != said.get(path))
         found.error("added files of patches and tree differ: " + ", ".join(odd))

@@ -140,18 +140,6 @@ def _branch_blobs():
     return known
 
 
-def added_in_branch():
-    """{path: (blob, mode)} of the files that the branch adds to the base."""
-    out = git.run("diff", "--raw", "--no-abbrev", "--no-renames", "--diff-filter=A",
-                  tree.BASE, tree.BRANCH_REF)
-    added = {}
-    for line in out.splitlines():
-        meta, path = line.split("\t", 1)
-        _, mode, _, blob, _ = meta.split()
-        added[path] = (blob, mode)
-    return added
-
-
 def read_blob(blob):
     """Bytes of a blob of build/qemu."""
     return git.run("cat-file", "blob", blob, binary=True)
@@ -171,7 +159,7 @@ def export():
                                  "Finish it or abort it first.")
         ends = tree.ends()
         texts = patches.format_topics(paths.QEMU_SRC, tree.BASE, ends)
-        new = added_in_branch()
+        new = tree.added(tree.BRANCH_REF)
         refuse_clashes(new)
         # The mirror first: it can refuse.
         write(new, read_blob)

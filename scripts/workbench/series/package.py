@@ -16,6 +16,7 @@ from pathlib import Path
 from ..system import host, paths
 from ..ui.report import WorkbenchError, info
 from . import dep3, git, patches, source, tree
+from .output import refuse_others
 from .topics import Topics
 
 FOLDER = "virt-hotplug"     # below debian/patches
@@ -63,18 +64,6 @@ def _check_output(output):
     for folder, mine in (("", PARTS), ("debian", ("patches",)),
                          ("debian/patches", ("series", FOLDER))):
         refuse_others(output / folder, mine.__contains__)
-
-
-def refuse_others(folder, mine):
-    """Raise WorkbenchError if FOLDER, which is to be replaced, is a file, or holds names for which
-    the function MINE does not return true."""
-    if folder.exists() and not folder.is_dir():
-        raise WorkbenchError(f"{folder} is a file; name a folder with --output.")
-    names = os.listdir(folder) if folder.exists() else ()
-    others = sorted(name for name in names if not mine(name))
-    if others:
-        raise WorkbenchError(f"{folder} holds other files, for instance {others[0]}; name another "
-                             "folder with --output.")
 
 
 def plain(series):

@@ -52,8 +52,7 @@ class Judge:
     def __init__(self, trees, series, listed, target):
         self._trees = trees
         self._topics = listed
-        self._patches = {name: [p for p in series.patches if _topic_of(p) == name]
-                         for name in listed.names()}
+        self._patches = {name: series.of(name).patches for name in listed.names()}
         start = [git.run("rev-parse", f"{commit}^{{tree}}").strip()
                  for commit in (tree.BASE, target)]
         self._done = {(): (*start, [])}
@@ -103,10 +102,6 @@ class Judge:
             if not merged.conflicts and merged.tree == there:
                 return end
         return 0
-
-
-def _topic_of(patch):
-    return patch.name.rpartition("/")[0]
 
 
 def _result(fates):

@@ -11,6 +11,7 @@ from ..system import paths
 from ..ui import table
 from ..ui.report import WorkbenchError, info, warn
 from . import git, patches, source, tree, upstream
+from .output import refuse_others
 from .topics import DOWNSTREAM, Topics, cover_letter
 
 LIST = "qemu-devel@nongnu.org"
@@ -167,11 +168,10 @@ def identity(name, email):
 
 
 def clear(output):
-    """Make the output folder; only mails of an earlier run are removed from it."""
-    if output.exists():
-        other = [f.name for f in output.iterdir() if f.suffix != ".patch"]
-        if other:
-            raise WorkbenchError(f"{output} holds other files ({', '.join(other[:3])}); name "
-                                 "another folder with --output.")
-        shutil.rmtree(output)
+    """Make the output folder; only mails of an earlier run are removed from it.
+
+    Raises WorkbenchError when there is anything else.
+    """
+    refuse_others(output, lambda name: name.endswith(".patch"))
+    shutil.rmtree(output, ignore_errors=True)
     output.mkdir(parents=True)

@@ -98,6 +98,17 @@ def need_exact(what):
             f"--onto {base_version()}.")
 
 
+def added(commit):
+    """{path: (blob, mode)} of the files that COMMIT has and the base not."""
+    out = git.run("diff", "--raw", "--no-abbrev", "--no-renames", "--diff-filter=A", BASE, commit)
+    found = {}
+    for line in out.splitlines():
+        meta, path = line.split("\t", 1)
+        _, mode, _, blob, _ = meta.split()
+        found[path] = (blob, mode)
+    return found
+
+
 def keep(ref, commit):
     """Keep a commit under ref, or under ref-2 and so on if that is another commit already."""
     name, number = ref, 2
