@@ -7,10 +7,10 @@ import shutil
 import guestcase
 from example import FOLDER as EXAMPLES
 from guestcase import GuestError, LONG, Refused, long_only, main  # noqa: F401
+from sharedguest import SharedGuest
 
 from workbench.distribution import image
 from workbench.guest import assets
-from workbench.guest.cpus import Cpus
 from workbench.guest.guest import Config, Guest
 
 BOOT_SECONDS = 400
@@ -83,64 +83,28 @@ class DistributionCase(guestcase.GuestCase):
                          "units that failed")
 
 
-class SharedCase(DistributionCase):
-    """A class whose tests take turns with the guest of shared(), because it boots for a minute.
+class SharedCase(SharedGuest, DistributionCase):
+    """A class whose tests take turns with the guest of shared(), which boots for a minute.
 
     OPTIONS are what installed() takes.
     """
 
     options = {}
-    _guest = None
-    _cpus = None
-    _start = frozenset()
 
-    @classmethod
-    def tearDownClass(cls):
-        cls._end()
-        super().tearDownClass()
+    def start_shared(self, name):
+        folder = self.place.folder()
+        self.addClassCleanup(self.place.remove, folder)
+        return Guest(self.installed(folder, **self.options), name)
 
-    @classmethod
-    def _end(cls, force=False):
-        guest, cls._guest = cls._guest, None
-        if guest is not None:
-            guest.close(force)
+    def wait_shared(self, guest):
+        guest.attach(BOOT_SECONDS)
+        self.settle(guest)
 
-    def shared(self):
-        """The guest of the class and its Cpus, as many as after the boot.
-
-        It is booted for the first test, and again after one that has left it in a bad way: that
-        test has then failed.
-        """
-        cls = type(self)
-        self.addCleanup(self._hand_back)
-        if cls._guest is None:
-            folder = self.place.folder()
-            cls.addClassCleanup(self.place.remove, folder)
-            name = f"{cls.__module__}.{cls.__qualname__}".replace("__main__.", "")
-            cls._guest = Guest(self.installed(folder, **self.options), name)
-            cls._cpus = Cpus(cls._guest)
-            cls._guest.attach(BOOT_SECONDS)
-            self.settle(cls._guest)
-            cls._start = cls._cpus.taken()
-        return cls._guest, cls._cpus
-
-    def _hand_back(self):
-        """Leave the guest to the next test as it was found, or end it and fail."""
-        if self._guest is None:
-            return
-        try:
-            self._guest.judge()
-            self._restore()
-        except BaseException:
-            self._end(force=True)
-            raise
-
-    def _restore(self):
-        guest, cpus = self._guest, self._cpus
+    def restore(self, guest, cpus, start):
         guest.events()
-        for number in sorted(cpus.taken() - self._start):
+        for number in sorted(cpus.taken() - start):
             cpus.wait_deleted(cpus.delete(number))
-        for number in sorted(self._start - cpus.taken()):
+        for number in sorted(start - cpus.taken()):
             cpus.plug(number)
         self.remove_rule(guest)
-        cpus.wait_view("CPUs as at the start", online=self._start)
+        cpus.wait_view("CPUs as at the start", online=start)

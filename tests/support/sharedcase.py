@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Tests that take turns with one guest, because a boot under emulation takes as long as ten of
-them."""
+"""A guest with KVM that tests take turns with, and what they do to it and ask of it."""
 
 import labcase
+from sharedguest import SharedGuest
 from workbench.guest import cpuprobe
-from workbench.guest.cpus import SYSFS, Cpus
+from workbench.guest.cpus import SYSFS
 from workbench.guest.guest import Guest
 
 
-class SharedCase(labcase.LabCase):
+class SharedCase(SharedGuest, labcase.LabCase):
     """A class whose tests share the guest of shared().
 
     OPTIONS are fields of its Config. With NEVER_RUNS it stays as QEMU has it with -S.
@@ -16,66 +16,28 @@ class SharedCase(labcase.LabCase):
 
     options = {}
     never_runs = False
-    _guest = None
-    _cpus = None
-    _start = frozenset()
 
-    @classmethod
-    def tearDownClass(cls):
-        cls._end()
-        super().tearDownClass()
+    def start_shared(self, name):
+        return Guest(self.config(**{"initrd": cpuprobe.initrd(), **self.options}), name,
+                     paused=self.never_runs)
 
-    @classmethod
-    def _end(cls, force=False):
-        guest, cls._guest = cls._guest, None
-        if guest is not None:
-            guest.close(force)
+    def wait_shared(self, guest):
+        if not self.never_runs:
+            guest.wait_ready()
 
-    def shared(self):
-        """The guest of the class and its Cpus, as many as after the boot.
-
-        It is booted for the first test, and again after one that has left it in a bad way: that
-        test has then failed.
-        """
-        cls = type(self)
-        if cls._guest is None:
-            name = f"{cls.__module__}.{cls.__qualname__}".replace("__main__.", "")
-            cls._guest = Guest(self.config(**{"initrd": cpuprobe.initrd(), **self.options}), name,
-                               paused=self.never_runs)
-            cls._cpus = Cpus(cls._guest)
-            self.addCleanup(self._hand_back)
-            if not self.never_runs:
-                cls._guest.wait_ready()
-            cls._start = cls._cpus.taken()
-        else:
-            self.addCleanup(self._hand_back)
-        return cls._guest, cls._cpus
-
-    def _hand_back(self):
-        """Leave the guest to the next test as it was found, or end it and fail."""
-        if self._guest is None:
-            return
-        try:
-            self._guest.judge()
-            self._restore()
-        except BaseException:
-            self._end(force=True)
-            raise
-
-    def _restore(self):
-        """Bring the guest back to the CPUs of its start."""
+    def restore(self, guest, cpus, start):
         if self.never_runs:
-            self.assertEqual(self._cpus.taken(), self._start, "CPUs that the test has left")
+            self.assertEqual(cpus.taken(), start, "CPUs that the test has left")
             return
-        if self._guest.qmp("query-status")["status"] != "running":
-            self._guest.qmp("cont")
-        self._guest.run("true", 10)
-        self._guest.events()
-        for number in sorted(self._cpus.taken() - self._start):
-            self.go(self._cpus, number)
-        for number in sorted(self._start - self._cpus.taken()):
-            self._cpus.plug(number)
-        self._cpus.wait_view("CPUs as at the start", enabled=self._start, online=self._start)
+        if guest.qmp("query-status")["status"] != "running":
+            guest.qmp("cont")
+        guest.run("true", 10)
+        guest.events()
+        for number in sorted(cpus.taken() - start):
+            self.go(cpus, number)
+        for number in sorted(start - cpus.taken()):
+            cpus.plug(number)
+        cpus.wait_view("CPUs as at the start", enabled=start, online=start)
 
     # --- quicker than Cpus.plug() and unplug(), which look at all CPUs before and after --------
 
@@ -117,4 +79,3 @@ class SharedCase(labcase.LabCase):
         """Have CPU NUMBER take the interrupts of the device NAME."""
         guest.check(f"echo {number} > /proc/irq/$(awk '/ {name}$/ {{ print $1 + 0 }}' "
                     "/proc/interrupts)/smp_affinity_list")
-
