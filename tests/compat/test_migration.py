@@ -17,7 +17,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
 import compatcase  # noqa: E402
 from workbench.compare import counting, vmstate  # noqa: E402
 from workbench.compare.instance import Instance, empty_firmware  # noqa: E402
-from workbench.guest.qemu import GuestError  # noqa: E402
+from workbench.guest.qemu import GuestError, option  # noqa: E402
 
 
 def chain(case, start, save, what):
@@ -145,8 +145,7 @@ class Virt(compatcase.CompatCase):
                     if not streams:
                         cpu = dict(slot["props"], driver=slot["type"], id="plugged")
                         qemu.qmp("device_add", cpu)
-                        guest.extra = ["-device", ",".join(f"{key}={value}"
-                                                           for key, value in cpu.items())]
+                        guest.extra = ["-device", option(cpu)]
                     else:
                         self.assertEqual(slot["qom-path"], "/machine/peripheral/plugged")
                     streams.append(Path(folder, f"stream{len(streams)}"))
@@ -188,8 +187,7 @@ class Pc(compatcase.CompatCase):
             free = next(slot for slot in reversed(slots) if "qom-path" not in slot)
             cpu = dict(free["props"], driver=free["type"], id="plugged")
             instance.qmp("device_add", cpu)
-            guest.incoming_words += [
-                "-device", ",".join(f"{key}={value}" for key, value in cpu.items())]
+            guest.incoming_words += ["-device", option(cpu)]
 
         guest = Stopped(["-machine", name, "-accel", "tcg", "-smp", "2,maxcpus=4", "-m", "128M"],
                         plug)

@@ -199,7 +199,7 @@ class Domain(virshell.Domain):
         self.cpus = Cpus(self)
 
     def connect(self, seconds=60):
-        """Take the console of the QEMU that was started last."""
+        """Take the console of the QEMU that was started last. Raises GuestError after SECONDS."""
         self.disconnect()
         self._listener.settimeout(seconds * FACTOR)
         try:

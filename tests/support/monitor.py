@@ -65,7 +65,7 @@ class Monitor:
                 return None
 
     def wait_event(self, name, seconds=20, **data):
-        """Wait for an event with DATA, and take it."""
+        """Wait for an event with DATA, and take it. Raises GuestError after SECONDS."""
         deadline = time.monotonic() + seconds * FACTOR
         while True:
             for event in self.events:

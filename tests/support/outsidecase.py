@@ -24,7 +24,7 @@ class OutsideCase:
 
 
 def pristine():
-    """The pristine qemu-system-aarch64 for this machine."""
+    """The pristine qemu-system-aarch64 for this machine. Raises RuntimeError if it is not built."""
     binary = builds.default_binary(builds.PRISTINE, "aarch64")
     if not binary.exists():
         raise RuntimeError(f"{binary} does not exist: run scripts/build --pristine first, or name "

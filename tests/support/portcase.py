@@ -4,7 +4,7 @@
 import hashlib
 
 import guestcase
-from workbench.guest import assets, modules
+from workbench.guest import assets, modules, qemu
 
 DISK_SIZE = 4096
 # A few hundred ports take minutes to boot where the machine has other work, too.
@@ -49,8 +49,7 @@ def disk(number, port, driver="virtio-blk-pci"):
 
 def option(arguments):
     """The -device option that does what device_add does with ARGUMENTS."""
-    rest = [f"{key}={value}" for key, value in arguments.items() if key != "driver"]
-    return ["-device", ",".join([arguments["driver"], *rest])]
+    return ["-device", qemu.option(arguments)]
 
 
 class PortCase(guestcase.GuestCase):

@@ -5,7 +5,6 @@ The guest is the program in tests/psci, which runs in place of firmware and take
 console.
 """
 
-import os
 import random
 import subprocess
 from dataclasses import replace
@@ -13,7 +12,7 @@ from dataclasses import replace
 from guestcase import LONG
 from workbench.build import cross
 from workbench.guest.qemu import FACTOR, GuestError
-from workbench.system import paths
+from workbench.system import atomic, paths
 
 SOURCES = paths.TOP / "tests/psci"
 BUILT = paths.BUILD / "psci"
@@ -42,23 +41,19 @@ NO_INTERRUPT = 1023
 
 
 def firmware():
-    """The path of the program, compiled if that is not done yet."""
+    """The path of the program, compiled if that is not done yet. Raises GuestError."""
     target = BUILT / "monitor.bin"
     newest = max(path.stat().st_mtime for path in SOURCES.iterdir())
     if target.exists() and target.stat().st_mtime > newest:
         return target
-    if cross.needed():
-        cross.toolchain()
-    BUILT.mkdir(parents=True, exist_ok=True)
-    program, image = (BUILT / f"new-{os.getpid()}{suffix}" for suffix in (".elf", ".bin"))
-    for command in ([cross.program("gcc"), *OPTIONS, "-o", program, "start.S", "monitor.c"],
-                    [cross.program("objcopy"), "-O", "binary", program, image]):
-        done = subprocess.run(command, cwd=SOURCES, text=True, check=False,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        if done.returncode:
-            raise GuestError(f"{command[0]} in {SOURCES} failed:\n{done.stdout}")
-    program.unlink()
-    image.replace(target)
+    cross.toolchain()
+    with atomic.new_file(BUILT / "monitor.elf") as program, atomic.new_file(target) as image:
+        for command in ([cross.program("gcc"), *OPTIONS, "-o", program, "start.S", "monitor.c"],
+                        [cross.program("objcopy"), "-O", "binary", program, image]):
+            done = subprocess.run(command, cwd=SOURCES, text=True, check=False,
+                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+            if done.returncode:
+                raise GuestError(f"{command[0]} in {SOURCES} failed:\n{done.stdout}")
     return target
 
 
@@ -91,7 +86,10 @@ class Monitor:
         return self.answer(self.tell(*words), seconds)
 
     def on(self, cpu, *words):
-        """Have another CPU do what ask() does, and do not wait for the answer."""
+        """Have another CPU do what ask() does, and do not wait for the answer.
+
+        Raises GuestError if it still does something else.
+        """
         if self.ask("on", cpu, *words):
             raise GuestError(f"CPU {cpu} has not done yet what it was told before")
 

@@ -103,7 +103,10 @@ class Virsh:
             return False
 
     def end(self):
-        """End all domains and judge how they ran and ended, as Guest.close() does."""
+        """End all domains and judge how they ran and ended, as Guest.close() does.
+
+        Raises GuestError if a QEMU ended by itself, or wrote what nobody expects.
+        """
         wrong = []
         for name in self("list", "--name").split():
             self("destroy", name, "--graceful")

@@ -27,7 +27,7 @@ from workbench.ui.report import WorkbenchError  # noqa: E402
 tools.ensure()
 tools.activate()
 
-from workbench.guest.qemu import GuestError, Refused  # noqa: E402
+from workbench.guest.qemu import GuestError, Refused, option  # noqa: E402
 from workbench.soak import agreement, growth, machine, observation, runner, session  # noqa: E402
 
 SLOTS = 8
@@ -715,8 +715,9 @@ class Requests(unittest.TestCase):
     """What machine.py says to QEMU, and makes of what it hears."""
 
     def test_option(self):
-        self.assertEqual(machine._option({"driver": "d", "id": "x", "addr": 5, "flag": True,
-                                          "romfile": ""}), "d,id=x,addr=5,flag=on,romfile=")
+        self.assertEqual(option({"driver": "d", "id": "x", "addr": 5, "flag": True,
+                                 "romfile": ""}), "d,id=x,addr=5,flag=on,romfile=")
+        self.assertEqual(option({"id": "x", "qom-type": "t"}, "qom-type"), "t,id=x")
 
     def test_end_of_module(self):
         """Gone, kept with an event, and kept by a guest that only says so to ACPI."""

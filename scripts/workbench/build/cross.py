@@ -83,7 +83,12 @@ def built():
 
 
 def toolchain():
-    """Have the compiler and the libraries. Raises WorkbenchError when a package cannot be had."""
+    """Have the compiler and the libraries, if this is no Arm host, which has its own.
+
+    Raises WorkbenchError when a package cannot be had.
+    """
+    if not needed():
+        return
     native = aptroot.native() if aptroot.available() else ""
     packages = [aptroot.Package(name, native, SUITES) for name in _TOOL_PACKAGES]
     packages += [aptroot.Package(name, "all", SUITES) for name in _TOOL_PACKAGES_ALL]

@@ -20,7 +20,7 @@ class FwCfg:
         self._scratch = PC_SCRATCH if pc else ARM_SCRATCH
 
     def item(self, selector, size):
-        """SIZE bytes of the item SELECTOR; past its end there are zeros."""
+        """SIZE bytes of the item SELECTOR; past its end there are zeros. Raises GuestError."""
         request, data = self._scratch, self._scratch + 0x1000
         self._instance.write(request, struct.pack(
             ">IIQ", selector << 16 | _DMA_SELECT | _DMA_READ, size, data))

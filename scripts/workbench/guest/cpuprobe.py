@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The program cpu-probe.c, for arm64 guests: compiled, and in an initial RAM disk."""
 
-import os
 import subprocess
 from pathlib import Path
 
 from ..build import cross
-from ..system import paths
+from ..system import atomic, paths
 from . import assets, initramfs
 
 SOURCE = Path(__file__).parent / "programs" / "cpu-probe.c"
@@ -19,14 +18,9 @@ def initrd():
     base = assets.initrd()
     if not target.exists() or target.stat().st_mtime < max(
             path.stat().st_mtime for path in (SOURCE, Path(__file__), base)):
-        FOLDER.mkdir(parents=True, exist_ok=True)
-        program = FOLDER / f".cpu-probe-{os.getpid()}"
-        new = FOLDER / f".new-{os.getpid()}"
-        if cross.needed():
-            cross.toolchain()
-        subprocess.run([cross.program("gcc"), "-O2", "-Wall", "-static", "-s", "-o", program,
-                        SOURCE], check=True)
-        new.write_bytes(initramfs.extended(base.read_bytes(), {"bin/cpu-probe": program}))
-        program.unlink()
-        new.replace(target)
+        cross.toolchain()
+        with atomic.new_file(FOLDER / "cpu-probe") as program, atomic.new_file(target) as new:
+            subprocess.run([cross.program("gcc"), "-O2", "-Wall", "-static", "-s", "-o", program,
+                            SOURCE], check=True)
+            new.write_bytes(initramfs.extended(base.read_bytes(), {"bin/cpu-probe": program}))
     return target

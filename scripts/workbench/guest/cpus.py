@@ -3,7 +3,7 @@
 
 from dataclasses import dataclass
 
-from .qemu import GuestError, Refused
+from .qemu import GuestError, option
 
 SYSFS = "/sys/devices/system/cpu"
 
@@ -96,9 +96,7 @@ class Cpus:
 
     def option(self, number, ident=None):
         """The same as the text of a -device option."""
-        arguments = self.arguments(number, ident)
-        driver = arguments.pop("driver")
-        return ",".join([driver, *(f"{key}={value}" for key, value in arguments.items())])
+        return option(self.arguments(number, ident))
 
     def add(self, number, ident=None, properties=None):
         """device_add only: what the guest makes of it is not waited for. Raises Refused.
@@ -109,7 +107,10 @@ class Cpus:
                               {**self.arguments(number, ident), **(properties or {})})
 
     def handle(self, number):
-        """What device_del takes for the CPU in slot NUMBER: its id, else its QOM path."""
+        """What device_del takes for the CPU in slot NUMBER: its id, else its QOM path.
+
+        Raises GuestError when the slot is empty.
+        """
         path = self.slots()[number].get("qom-path")
         if path is None:
             raise GuestError(f"{self.guest.name}: slot {number} holds no CPU")
@@ -187,6 +188,3 @@ class Cpus:
         # fork waits for all of them in turn, because TCG invalidates TLBs with all vCPUs stopped;
         # pristine QEMU takes a minute then, too.
         return self.guest.check(f"cpu-work {laps} {' '.join(str(n) for n in sorted(numbers))}", 300)
-
-
-__all__ = ["Cpus", "View", "Refused", "parse_list", "format_list"]

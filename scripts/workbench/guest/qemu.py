@@ -26,6 +26,19 @@ _BROKEN = (QMPError, OSError, EOFError)
 _END = 60           # seconds that QEMU may take to end when told to quit
 
 
+def option(arguments, kind="driver"):
+    """The text of an option that does what the monitor does with ARGUMENTS, a dictionary.
+
+    That is a -device for the arguments of device_add; with "qom-type" for KIND it is an -object for
+    those of object-add.
+    """
+    words = [str(arguments[kind])]
+    for key, value in arguments.items():
+        if key != kind:
+            words.append(f"{key}={'on' if value is True else value}")
+    return ",".join(words)
+
+
 class GuestError(Exception):
     """Guest or QEMU did not do what was asked; the text holds the last words of both."""
 

@@ -184,7 +184,8 @@ def _need_tree():
 def absorb():
     """Take edits of mirrored files into the commits that own the lines; returns the paths.
 
-    Needs a branch that agrees with patches/. On a conflict nothing is changed.
+    Raises WorkbenchError, and changes nothing, when the branch and patches/ disagree, when a file
+    was added, removed or made executable, and when an edit conflicts with a later patch.
     """
     with tree.locked():
         _need_tree()

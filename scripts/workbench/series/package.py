@@ -95,7 +95,10 @@ def _empty(change):
 
 
 def verify(series, texts, binary):
-    """Apply the texts with patch(1), without fuzz, and compare with what git makes of them."""
+    """Apply the texts with patch(1), without fuzz, and compare with what git makes of them.
+
+    Raises WorkbenchError when one does not apply, or the results differ.
+    """
     with git.temporary("package") as folder, \
             tree.temporary_worktree("package-git", series.touched()) as reference:
         target = folder / "source"

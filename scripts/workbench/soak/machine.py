@@ -10,7 +10,7 @@ from pathlib import Path
 from ..guest import assets, migration
 from ..guest.cpus import SYSFS, Cpus
 from ..guest.guest import Config
-from ..guest.qemu import Refused
+from ..guest.qemu import Refused, option
 from ..ui.report import WorkbenchError
 from . import image
 from .agreement import IN_PROGRESS, Facts
@@ -162,14 +162,14 @@ class Machine:
         for number in sorted(machine.plugged() - {0}):
             words += ["-device", self._cpu_options[number]]
         for number in sorted(machine.dimms):
-            words += ["-object", _option(self._backend(number), "qom-type"),
-                      "-device", _option(self._dimm(number))]
+            words += ["-object", option(self._backend(number), "qom-type"),
+                      "-device", option(self._dimm(number))]
         for number in sorted(machine.nics):
             words += ["-netdev", "dgram,local.type=inet,local.host=127.0.0.1,local.port=0,"
                       "remote.type=inet,remote.host=127.0.0.1,remote.port=9,"
-                      f"id={_netdev(number)}", "-device", _option(self._nic(number))]
+                      f"id={_netdev(number)}", "-device", option(self._nic(number))]
         for number in sorted(machine.disks):
-            words += ["-device", _option(self._disk(number))]
+            words += ["-device", option(self._disk(number))]
         self._start([*words, *extra], f"1,maxcpus={self._settings.slots}", paused)
 
     def _device_memory(self):
@@ -469,13 +469,3 @@ class Machine:
 
 def _netdev(number):
     return f"net{number}"
-
-
-def _option(arguments, kind="driver"):
-    """The text of an option that does what the monitor does with ARGUMENTS."""
-    words = [str(arguments[kind])]
-    for key, value in arguments.items():
-        if key != kind:
-            value = "on" if value is True else value
-            words.append(f"{key}={value}")
-    return ",".join(words)

@@ -20,11 +20,24 @@ def new_folder(folder):
         new.rename(folder)
 
 
+@contextlib.contextmanager
+def new_file(path):
+    """Yield the path of a file that becomes PATH at the end: half a file never counts.
+
+    It is to be written meanwhile. Its folder is made if needed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_name(f".new-{os.getpid()}-{path.name}")
+    try:
+        yield new
+        new.replace(path)
+    finally:
+        new.unlink(missing_ok=True)
+
+
 def write_if_changed(path, data):
     """Have the bytes DATA in the file PATH, which is returned; never half of them."""
     if not path.exists() or path.read_bytes() != data:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        new = path.with_name(f".new-{os.getpid()}-{path.name}")
-        new.write_bytes(data)
-        new.replace(path)
+        with new_file(path) as new:
+            new.write_bytes(data)
     return path

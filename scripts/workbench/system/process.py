@@ -52,14 +52,14 @@ class Process:
     of the starting thread as the parent's death. Raises OSError if it cannot be started.
     """
 
-    def __init__(self, command, pass_fds=(), detached=False, environment=None):
+    def __init__(self, command, pass_fds=(), detached=False):
         if not detached and threading.current_thread() is not threading.main_thread():
             raise RuntimeError(f"{command[0]} must be started from the main thread")
         self.command = [str(word) for word in command]
         self._errors = tempfile.TemporaryFile(mode="w+", prefix="qemu-stderr-")
         self._popen = subprocess.Popen(
             self.command, stdin=subprocess.DEVNULL, stdout=self._errors, stderr=self._errors,
-            pass_fds=pass_fds, start_new_session=True, env=environment,
+            pass_fds=pass_fds, start_new_session=True,
             preexec_fn=None if detached else _die_with_parent)
         if not detached:
             _running.add(self)

@@ -12,7 +12,7 @@ import time
 from ..build import cross, emulators
 from ..series import git, patches, tree
 from ..series.topics import Topics
-from ..system import host, paths, tools
+from ..system import atomic, host, paths, tools
 from ..ui.report import WorkbenchError, duration, info, step, warn
 from . import qtests
 
@@ -31,7 +31,8 @@ def main(quick=False, start=1, again=False, topic=None):
     """Build (and unless quick, test) each commit of the branch from number `start` on, or, with
     the name of a topic, each patch of it on just what it needs.
 
-    again: ignore kept results. Returns the exit status; stops at the first failure.
+    again: ignore kept results. Returns the exit status; stops at the first failure. Raises
+    WorkbenchError if there is no patch `start`, or nothing can be built.
     """
     host.require("series", "build")
     tools.ensure()
@@ -155,6 +156,4 @@ def load():
 
 def save(results):
     """Keep results, also when the run is interrupted afterwards."""
-    partial = paths.BISECT_RESULTS.with_suffix(".tmp")
-    partial.write_text(json.dumps(results, indent=1), encoding="utf-8")
-    partial.replace(paths.BISECT_RESULTS)
+    atomic.write_if_changed(paths.BISECT_RESULTS, json.dumps(results, indent=1).encode())

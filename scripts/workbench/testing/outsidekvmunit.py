@@ -54,10 +54,8 @@ def program(name, kind, mended=False):
 
 def _build(kind, source, patches, folder):
     """Put the programs of the KIND, with PATCHES, into FOLDER."""
-    prefix = ""
-    if cross.needed():
-        cross.toolchain()
-        prefix = cross.program("gcc").removesuffix("gcc")
+    cross.toolchain()
+    prefix = cross.program("gcc").removesuffix("gcc")
     if patches:
         source = shutil.copytree(source, folder / "source", symlinks=True)
     for patch in patches:

@@ -80,8 +80,7 @@ def _fill(source, folder):
             _write_program(folder / script.name, text)
     _write_program(folder / "tst_ncpus", _NCPUS)
     (folder / "Makefile").write_text(_MAKEFILE, encoding="utf-8")
-    if cross.needed():
-        cross.toolchain()
+    cross.toolchain()
     done = subprocess.run(
         [cross.program("gcc"), "-O2", "-static", "-s", "-o", folder / "cpuset_list_compute",
          "-I", source / "include", *(source / name for name in _LISTS)],

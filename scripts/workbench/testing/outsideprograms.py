@@ -45,8 +45,7 @@ def files():
     if missing:
         raise WorkbenchError(f"The packages in {root} have no {', '.join(missing)}: their layout "
                              "must have changed.")
-    if cross.needed():
-        cross.toolchain()               # for readelf
+    cross.toolchain()                   # for readelf
     libraries = cross.libraries_of(*found.values(), root=root)
     found |= {f"lib/{name}": path for name, path in libraries.items()}
     return {**found, _TERMINAL: root / _TERMINAL}

@@ -2,7 +2,6 @@
 """QEMU with tests/preload/preload.c loaded, which has calls of the C library fail or wait."""
 
 import itertools
-import os
 import shlex
 import subprocess
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 from ..build import cross
 from ..guest.guest import Config
 from ..guest.place import LOCAL
-from ..system import paths
+from ..system import atomic, paths
 
 SOURCE = paths.TOP / "tests" / "preload" / "preload.c"
 _serial = itertools.count()
@@ -21,11 +20,9 @@ def library(place):
     foreign = place is not LOCAL
     target = paths.TMP / ("preload-arm64.so" if foreign else "preload.so")
     if not target.exists() or target.stat().st_mtime < SOURCE.stat().st_mtime:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        new = target.with_name(f".new-{os.getpid()}-{target.name}")
-        subprocess.run([cross.program("gcc") if foreign else "cc", "-O2", "-Wall", "-shared",
-                        "-fPIC", "-o", new, SOURCE, "-ldl"], check=True)
-        new.replace(target)
+        with atomic.new_file(target) as new:
+            subprocess.run([cross.program("gcc") if foreign else "cc", "-O2", "-Wall", "-shared",
+                            "-fPIC", "-o", new, SOURCE, "-ldl"], check=True)
     return target
 
 
@@ -48,7 +45,8 @@ class Preloaded(Config):
         return self.place.run(["sh", "-c", command])
 
     def ask(self, name, text=""):
-        """Have it do what the file NAME with TEXT in it asks for."""
+        """Have it do what the file NAME with TEXT in it asks for. Raises OSError if it cannot be
+        asked."""
         folder = shlex.quote(str(self.folder))
         status, output = self._shell(f"cd {folder} && rm -f failed kicked && "
                                      f"echo {shlex.quote(text)} > new && mv new {name}")
