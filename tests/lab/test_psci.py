@@ -11,6 +11,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
 
 import labcase  # noqa: E402
 import pscicases  # noqa: E402
+from pscimonitor import CPU_ON, DENIED, SUCCESS  # noqa: E402
 
 
 class Calls(pscicases.CallCases, labcase.LabCase):
@@ -22,10 +23,9 @@ class Calls(pscicases.CallCases, labcase.LabCase):
     def test_upper_halves(self):
         """The arguments of the 32-bit call are what the lower halves of the registers hold."""
         _, _, monitor = self.monitor()
-        self.assertEqual(monitor.start(2 | 1 << 32, 1, pscicases.CPU_ON[0]), pscicases.DENIED)
+        self.assertEqual(monitor.start(2 | 1 << 32, 1, CPU_ON[0]), DENIED)
         before = monitor.entries(1)
-        self.assertEqual(monitor.start(1 | 1 << 40, 0xabcdef0123456789, pscicases.CPU_ON[0]),
-                         pscicases.SUCCESS)
+        self.assertEqual(monitor.start(1 | 1 << 40, 0xabcdef0123456789, CPU_ON[0]), SUCCESS)
         self.assert_started(monitor, 1, 0x23456789, before)
 
 

@@ -12,7 +12,8 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
 
 import guestcase  # noqa: E402
 from libvirtcase import LibvirtCase  # noqa: E402
-from libvirtcases import DETACH, ActiveCases, InactiveCases, StartCases  # noqa: E402
+from libvirtcases import DETACH, ActiveCases, InactiveCases  # noqa: E402
+from libvirtstartcases import StartCases  # noqa: E402
 
 
 class Expected:

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What the tests of libvirt's releases share: its daemons in a root of their own (libvirtroots.py),
-and guests that libvirt runs there.
+"""What the tests of libvirt's releases share: guests that its daemons run, libvirtdaemon.py.
 
 Environment: that of guestcase.py.
 """
@@ -11,175 +10,25 @@ import json
 import shutil
 import socket
 import tempfile
-import time
 import unittest
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import guestcase
 import virshell
+from libvirtdaemon import VIRSH_SECONDS, Daemon
 from virshell import Refused  # noqa: F401
 from workbench.guest import assets, modules
 from workbench.guest.console import READY, Console
 from workbench.guest.cpus import Cpus
-from workbench.guest.ending import Judge
 from workbench.guest.qemu import FACTOR, GuestError
-from workbench.system import paths, polling
-from workbench.system.programs import tail
-from workbench.system.room import Room
+from workbench.system import paths
 from workbench.testing.libvirtroots import RELEASES
 from workbench.ui.report import WorkbenchError
 
 BOOT_SECONDS = 300
 PLUG_SECONDS = 120
-VIRSH_SECONDS = 120
 DRIVERS = ("virtio_net", "virtio_blk")
-# What libvirt would have from systemd, from a user of its own and from a security module.
-QEMU_CONF = """user = "root"
-group = "root"
-security_driver = "none"
-namespaces = []
-cgroup_controllers = []
-dynamic_ownership = 0
-remember_owner = 0
-"""
-# What it writes into the log of a domain beyond what virshell.py knows.
-MORE_WORDS = (r"shutting down, reason=(destroyed|saved|migrated|failed|shutdown)",
-              r"^\d{4}-\d\d-\d\d .*: initiating migration$",
-              "terminating on signal 15 from pid", "^-add-fd set=",
-              r"Domain id=\d+ is tainted: high-privileges")
-
-
-class Daemon:
-    """libvirt of RELEASE, a Release, with its daemons in a room that has the host name NAME.
-
-    FOLDER is a folder of this machine that is there under its own path. libvirt has its sockets in
-    it, so its path must be short. NETWORK is that of Room.
-    Raises WorkbenchError when the root cannot be had or the daemon does not come up.
-    """
-
-    def __init__(self, release, folder, name="source", network=False):
-        self.release = release
-        self.name = name
-        self.sockets = Path(folder) / name
-        self.sockets.mkdir()
-        self.judges = {}
-        folders = dict.fromkeys((paths.BUILD, guestcase.QEMU.resolve().parent, Path(folder)))
-        self.room = Room(release.root(), folders=[path for path in folders if not any(
-            other in path.parents for other in folders)], name=name, network=network)
-        try:
-            self._start()
-        except BaseException:
-            self.close()
-            raise
-
-    def _start(self):
-        # In old releases it is libvirt-daemon-system, which wants an init system, that makes them.
-        for name in ("libvirt", "libvirt-qemu"):
-            self.room.check(["groupadd", "--force", "--system", name])
-        if self.room.run(["id", "libvirt-qemu"])[0]:
-            self.room.check(["useradd", "--system", "--gid", "libvirt-qemu", "libvirt-qemu"])
-        etc = self.room.path("/etc/libvirt")
-        etc.mkdir(exist_ok=True)
-        (etc / "qemu.conf").write_text(QEMU_CONF, encoding="utf-8")
-        # Its own identity: a migration to the same host is refused.
-        number = sum(self.name.encode())
-        (etc / "libvirtd.conf").write_text(
-            f'unix_sock_dir = "{self.sockets}"\nauth_unix_rw = "none"\n'
-            f'host_uuid = "5f3a7c1e-0000-4000-8000-{number:012x}"\n'
-            'log_filters = "1:qemu.qemu_monitor 3:*"\n'
-            'log_outputs = "1:file:/var/log/libvirtd.log"\n',
-            encoding="utf-8")
-        missing = [line.split()[0] for line in self.room.check(["ldd", guestcase.QEMU]).splitlines()
-                   if "not found" in line]
-        if missing:
-            raise WorkbenchError(f"{guestcase.QEMU} needs {', '.join(missing)}, which "
-                                 "libvirtroots.LIBRARIES does not bring.")
-        self.processes = [self.room.start(["/usr/sbin/virtlogd"]),
-                          self.room.start(["/usr/sbin/libvirtd"])]
-        if not polling.until(lambda: self._answers() or not self._running(), 60 * FACTOR, 0.1) \
-                or not self._running():
-            raise WorkbenchError(
-                f"libvirt {self.release.name} does not come up: "
-                + "\n".join([process.errors() for process in self.processes]
-                            + [tail(self.room.path("/var/log/libvirtd.log"))]))
-
-    def _running(self):
-        return all(process.status() is None for process in self.processes)
-
-    def _answers(self):
-        return (self.sockets / "libvirt-sock").exists() and self.virsh("list")[0] == 0
-
-    @property
-    def uri(self):
-        """Where a client that has the folder reaches it."""
-        return f"qemu+unix:///system?socket={self.sockets}/libvirt-sock"
-
-    def virsh(self, *words, seconds=VIRSH_SECONDS):
-        """Run a command of virsh; returns (exit status or None after SECONDS, output)."""
-        return self.room.run(["virsh", "-c", self.uri, *words], seconds * FACTOR,
-                             {"COLUMNS": "10000"})
-
-    def __call__(self, *words, seconds=VIRSH_SECONDS):
-        """Run a command of virsh; returns its output. Raises Refused with what it says."""
-        status, output = self.virsh(*words, seconds=seconds)
-        if status is None:
-            raise GuestError(f"virsh {' '.join(map(str, words))}: no end within "
-                             f"{seconds * FACTOR:.0f} s; {output}")
-        if status:
-            raise Refused(output)
-        return output
-
-    def events(self, kind):
-        """Start to collect the events of KIND of all domains.
-
-        Returns a Process, whose errors() has a line for each and whose kill() ends it.
-        """
-        process = self.room.start(["virsh", "-c", self.uri, "event", "--event", kind, "--loop"])
-        # It says nothing when it is ready.
-        time.sleep(0.5 * FACTOR)
-        return process
-
-    def xml(self, name, *options):
-        """The domain NAME as an element."""
-        return ElementTree.fromstring(self("dumpxml", name, *options))
-
-    def state(self, name):
-        """The state of a domain in libvirt's words; None if it does not know it."""
-        status, output = self.virsh("domstate", name)
-        return None if status else output
-
-    def end(self, name):
-        """End a domain and forget it; harmless if there is none."""
-        if self.state(name) not in (None, "shut off"):
-            self("destroy", name)
-        if self.state(name) is not None:
-            self("undefine", name, "--nvram", "--managed-save")
-
-    def log(self, name):
-        """What libvirt and QEMU have written about a domain."""
-        path = self.room.path(f"/var/log/libvirt/qemu/{name}.log")
-        return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
-
-    def judge(self, says=()):
-        """Raise GuestError if a QEMU has written what nobody expects, since last time.
-
-        SAYS are regular expressions for what is expected now.
-        """
-        wrong = []
-        for path in self.room.path("/var/log/libvirt/qemu").glob("*.log"):
-            judge = self.judges.setdefault(path.stem, Judge(virshell.OWN_WORDS + MORE_WORDS))
-            judge.expect(says=says)
-            wrong += [f"{self.name}: {path.stem}: {line}"
-                      for line in judge.unexpected(self.log(path.stem))]
-        if wrong:
-            raise GuestError("QEMU wrote what nobody expects:\n  " + "\n  ".join(wrong))
-
-    def close(self):
-        """End it and all its domains."""
-        self.room.close()
-        for process in getattr(self, "processes", ()):
-            process.kill()
 
 
 class Domain(virshell.Domain):
