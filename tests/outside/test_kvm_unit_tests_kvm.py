@@ -17,7 +17,6 @@ from workbench.build import cross  # noqa: E402
 from workbench.lab import image  # noqa: E402
 from workbench.lab.lab import native  # noqa: E402
 from workbench.system import paths  # noqa: E402
-from workbench.testing.outsidekvmunit import DEVICE_TREE, EFI  # noqa: E402
 
 # Firmware takes long to boot where KVM is emulated itself: those that look at CPUs and the GIC.
 WITH_FIRMWARE = ("selftest_smp", "gic_ipi", "gic_active", "its_introspection", "its_trigger",
@@ -44,18 +43,6 @@ class Kvm(kvmunitcases.KvmUnitCases, labcase.LabCase):
         if not small.exists() or small.stat().st_mtime < pristine.stat().st_mtime:
             cross.strip(pristine, small)
         return small
-
-    def test_device_tree_psci(self):
-        """The test of PSCI passes, but for a defect of its own."""
-        self.check_psci(DEVICE_TREE)
-
-    def test_efi_psci(self):
-        """The same as an EFI program."""
-        self.check_psci(EFI)
-
-    def test_slots_are_no_cpus(self):
-        """Free slots are taken for CPUs by the EFI programs, unless these are mended."""
-        self.check_slots()
 
 
 if __name__ == "__main__":

@@ -159,6 +159,14 @@ class WorkbenchCase(unittest.TestCase):
                 "line 30\n", "line thirty\n")})
         self.series("export")
 
+    def two_topics(self):
+        """The same as two topics with one patch each, of which "words" needs "board"."""
+        self.two_patches()
+        self.topics({"board": (), "words": ("board",)})
+        self.end("board", "HEAD^")
+        self.end("words")
+        self.series("export")
+
     def patches(self, top=None):
         """{name: bytes} of the files of patches/."""
         folder = (top or self.top) / "patches"

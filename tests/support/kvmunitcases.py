@@ -183,3 +183,17 @@ class KvmUnitCases(OutsideCase, Moving):
         self.assertEqual(outsidekvmunit.results(text), ((), 63))
         self.assertEqual(self.outcome(PATCHED, EFI, TESTS["selftest_smp"], ABOVE, True),
                          (("PASS: selftest: smp: MPIDR test on all CPUs",), 0))
+
+    # --- the tests, with those that each() makes -------------------------------------------------
+
+    def test_device_tree_psci(self):
+        """The test of PSCI passes, but for a defect of its own."""
+        self.check_psci(DEVICE_TREE)
+
+    def test_efi_psci(self):
+        """The same as an EFI program."""
+        self.check_psci(EFI)
+
+    def test_slots_are_no_cpus(self):
+        """Free slots are taken for CPUs by the EFI programs, unless these are mended."""
+        self.check_slots()

@@ -66,11 +66,7 @@ class Into(fake.WorkbenchCase):
 
     def setUp(self):
         super().setUp()
-        self.two_patches()
-        self.topics({"board": (), "words": ("board",)})
-        self.end("board", "HEAD^")
-        self.end("words")
-        self.series("export")
+        self.two_topics()
 
     def package(self, changes=None, **debian):
         """A source package of 11.2.0 whose release has CHANGES; returns the path of its .dsc."""

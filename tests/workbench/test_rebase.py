@@ -20,11 +20,7 @@ class Moved(fake.WorkbenchCase):
 
     def setUp(self):
         super().setUp()
-        self.two_patches()
-        self.topics({"board": (), "words": ("board",)})
-        self.end("board", "HEAD^")
-        self.end("words")
-        self.series("export")
+        self.two_topics()
 
     def release(self, changes, version="11.2.0"):
         """A tarball of another release."""

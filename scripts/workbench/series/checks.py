@@ -13,7 +13,7 @@ import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
 from ..system import paths
-from ..ui.report import WorkbenchError, info, step, warn
+from ..ui.report import WorkbenchError, info, some, step, warn
 from . import git, mirror, patches, stack, topiccheck, tree, upstream
 from .topics import Topics
 
@@ -244,8 +244,7 @@ def check_branch(found):
                     "writes patches/ from build/qemu, setup the other way)")
     edits = tree.uncommitted()
     if edits:
-        found.error("build/qemu has edits that are not committed: " + ", ".join(edits[:10])
-                    + ("…" if len(edits) > 10 else ""))
+        found.error(f"build/qemu has edits that are not committed: {some(edits)}")
 
 
 def check_maintainers(series, tip, found):

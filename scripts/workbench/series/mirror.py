@@ -6,7 +6,7 @@ import os
 from pathlib import Path, PurePosixPath
 
 from ..system import paths
-from ..ui.report import WorkbenchError, info, step
+from ..ui.report import WorkbenchError, info, some, step
 from . import git, patches, stack, tree
 
 # Top-level names of the project itself. QEMU's own folders are everything else.
@@ -171,8 +171,7 @@ def export():
             info(f"removed patches/{name}")
         edits = tree.uncommitted()
         if edits:
-            info("not exported, because not committed in build/qemu: " + ", ".join(edits[:10])
-                 + ("…" if len(edits) > 10 else ""))
+            info(f"not exported, because not committed in build/qemu: {some(edits)}")
         return f"{len(texts)} patches in {len(ends)} topics"
 
 
@@ -195,9 +194,10 @@ def absorb():
         if difference not in ("", "hunk headers"):
             raise WorkbenchError(f"build/qemu and patches/ differ: {difference}. Run scripts/"
                                  "series export (keeps build/qemu) or setup first.")
-        if tree.uncommitted():
-            raise WorkbenchError("build/qemu has edits that are not committed: "
-                                 + ", ".join(tree.uncommitted()[:8]) + ". Commit them first.")
+        edits = tree.uncommitted()
+        if edits:
+            raise WorkbenchError(f"build/qemu has edits that are not committed: {some(edits)}. "
+                                 "Commit them first.")
         edited = _edited(series)
         if not edited:
             return []

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..system import paths
-from ..ui.report import WorkbenchError
+from ..ui.report import WorkbenchError, some
 from . import git
 
 NAME = r"[a-z0-9-]+/\d{4}-[^/\s]+\.patch"
@@ -298,7 +298,7 @@ def same(left, right, other_base=False):
         return ""
     if list(left) != list(right):
         odd = sorted(set(left) ^ set(right))
-        return "the lists of patches differ: " + (_some(odd) if odd else "the order")
+        return "the lists of patches differ: " + (some(odd, 4) if odd else "the order")
 
     def plain(text):
         if other_base:
@@ -307,12 +307,8 @@ def same(left, right, other_base=False):
         return re.sub(r"^(@@ -\S+ \+\S+ @@).*$", r"\1", text, flags=re.M)
     wrong = [name for name in left if plain(left[name]) != plain(right[name])]
     if wrong:
-        return "these patches differ: " + _some(wrong)
+        return "these patches differ: " + some(wrong, 4)
     return "hunk headers"
-
-
-def _some(names_):
-    return ", ".join(names_[:4]) + (f" and {len(names_) - 4} more" if len(names_) > 4 else "")
 
 
 def copy_to(folder, series):

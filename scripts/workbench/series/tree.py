@@ -7,7 +7,7 @@ import os
 import shutil
 
 from ..system import lock, paths
-from ..ui.report import WorkbenchError, info, step, warn
+from ..ui.report import WorkbenchError, info, some, step, warn
 from . import git, patches, source, stack, topics
 
 # Full names: a user may have branches of any name.
@@ -92,8 +92,8 @@ def need_exact(what):
         pinned = git.line("config", "--get", PINNED)
         raise WorkbenchError(
             f"{what} needs QEMU {pinned} as the base, but build/qemu has {base_version()}, in "
-            f"which {', '.join(differs()[:5])} differ{'s' if len(differs()) == 1 else ''}. With "
-            f"the tarball of {pinned} at hand: move build/qemu away, then scripts/series setup "
+            f"which {some(differs(), 5)} differ{'s' if len(differs()) == 1 else ''}. With the "
+            f"tarball of {pinned} at hand: move build/qemu away, then scripts/series setup "
             f"--source TARBALL. To take the series to {base_version()}: scripts/series rebase "
             f"--onto {base_version()}.")
 
@@ -210,9 +210,8 @@ def _say(base, pinned_tree):
     if base.differs:
         warn(f"Taken: QEMU {base.version} from {base.origin}, not {pinned}. All patches apply to "
              f"it as they are, but {len(base.differs)} of the files that they change differ: "
-             + ", ".join(base.differs[:5]) + (" …" if len(base.differs) > 5 else "")
-             + f". Results may differ from those with {pinned}; scripts/series export and part "
-             "of check are not possible with this base.")
+             f"{some(base.differs, 5)}. Results may differ from those with {pinned}; scripts/series "
+             "export and part of check are not possible with this base.")
     elif base.version != pinned:
         warn(f"Taken: QEMU {base.version} from {base.origin}, not {pinned}. Every file that the "
              f"series changes is the same. Results may differ from those with {pinned}.")
@@ -323,10 +322,8 @@ def _refresh(discard):
         edits = uncommitted()
         if edits:
             raise OwnWork(
-                "patches/ changed, but build/qemu has edits that are not committed: "
-                + ", ".join(edits[:8]) + ("…" if len(edits) > 8 else "")
-                + ".\nCommit them and export, or throw them away with "
-                "scripts/series setup --discard.")
+                f"patches/ changed, but build/qemu has edits that are not committed: {some(edits)}"
+                ".\nCommit them and export, or throw them away with scripts/series setup --discard.")
     step(f"Applying the series ({len(series)} patches)")
     with temporary_worktree("apply", series.touched()) as folder:
         new = apply(series, folder)

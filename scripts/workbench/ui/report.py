@@ -83,6 +83,12 @@ class Progress:
             _write(f"    {text}")
 
 
+def some(names, most=10):
+    """The list NAMES as text for people: at most MOST of them, and how many there are more."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+
+
 def duration(seconds):
     """Seconds as text for people: 12 s, 3 min 05 s."""
     seconds = int(seconds)
