@@ -3,7 +3,6 @@
 
 import atexit
 import contextlib
-import ctypes
 import os
 import pwd
 import re
@@ -17,10 +16,9 @@ from pexpect import EOF, TIMEOUT
 from pexpect.popen_spawn import PopenSpawn
 from workbench.guest.ending import Judge
 from workbench.guest.qemu import FACTOR, GuestError
-from workbench.system import polling
+from workbench.system import polling, process
 from workbench.testing import libvirt
 
-_PR_SET_PDEATHSIG = 1
 # As root, libvirt wants a user of its own to run QEMU.
 USER = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
 PROMPT = "virsh # "
@@ -43,7 +41,7 @@ def _become_user():
         os.setgid(USER.pw_gid)
         os.setuid(USER.pw_uid)
     # After the change of user, which clears it.
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    process.die_with_parent()
 
 
 class Virsh:

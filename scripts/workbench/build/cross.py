@@ -95,7 +95,7 @@ def toolchain():
     inside = [aptroot.Package(name, "arm64", SUITES) for name in _SYSROOT_PACKAGES]
     stamp = paths.CROSS / "packages"
     wanted = "".join(f"{package}\n" for package in packages + inside)
-    if not stamp.exists() or stamp.read_text(encoding="utf-8") != wanted:
+    if not atomic.holds(stamp, wanted):
         step(f"Unpacking a compiler for arm64 into {paths.CROSS.relative_to(paths.TOP)}")
         debs = aptroot.fetch(packages + inside)
         with atomic.new_folder(paths.CROSS) as new:
@@ -138,7 +138,7 @@ def _write_wrappers():
         'exec pkg-config "$@"\n')
     for name, text in scripts.items():
         path = WRAPPERS / name
-        if not path.exists() or path.read_text(encoding="utf-8") != text:
+        if not atomic.holds(path, text):
             path.write_text(text, encoding="utf-8")
             path.chmod(0o755)
 

@@ -7,11 +7,10 @@ nor a loop device or any other right of root.
 """
 
 import re
-import subprocess
-import tarfile
 from pathlib import Path
 
 from ..guest import assets, initramfs
+from ..system import debfiles
 from ..ui.report import WorkbenchError
 
 FILES = Path(__file__).parent / "files"
@@ -57,20 +56,12 @@ def make(packages, kernel, initrd):
 
 def _members(deb):
     """Yield (name, TarInfo, function that returns the content) of each file of the package DEB."""
-    with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(deb)],
-                          stdout=subprocess.PIPE) as unpacker:
-        try:
-            with tarfile.open(fileobj=unpacker.stdout, mode="r|") as archive:
-                for member in archive:
-                    name = member.name.removeprefix("./").strip("/")
-                    if name.partition("/")[0] in _LINKS:
-                        name = f"usr/{name}"
-                    yield name, member, lambda m=member: archive.extractfile(m).read()
-        except tarfile.TarError as error:
-            raise WorkbenchError(f"The package {deb} cannot be unpacked ({error}). Delete it and "
-                                 "run again.") from None
-        finally:
-            unpacker.kill()
+    with debfiles.opened(deb) as archive:
+        for member in archive:
+            name = member.name.removeprefix("./").strip("/")
+            if name.partition("/")[0] in _LINKS:
+                name = f"usr/{name}"
+            yield name, member, lambda m=member: archive.extractfile(m).read()
 
 
 def _add(archive, name, member, data):

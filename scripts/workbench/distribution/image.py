@@ -59,8 +59,7 @@ def _recipe():
 
 
 def _current(recipe):
-    stamp = FOLDER / "recipe"
-    return stamp.exists() and stamp.read_text(encoding="utf-8") == recipe
+    return atomic.holds(FOLDER / "recipe", recipe)
 
 
 def _make(recipe):

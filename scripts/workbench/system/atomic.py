@@ -20,6 +20,11 @@ def new_folder(folder):
         new.rename(folder)
 
 
+def holds(path, text):
+    """True if the file PATH is there and has exactly TEXT, as the stamp of what was made of that."""
+    return path.exists() and path.read_text(encoding="utf-8") == text
+
+
 @contextlib.contextmanager
 def new_file(path):
     """Yield the path of a file that becomes PATH at the end: half a file never counts.

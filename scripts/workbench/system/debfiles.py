@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Files of Debian packages, without installing them."""
 
+import contextlib
 import os
 import re
 import subprocess
@@ -20,6 +21,25 @@ def unpack(deb, into):
         log=paths.LOGS / "dpkg-deb.log")
 
 
+@contextlib.contextmanager
+def opened(deb):
+    """The package DEB as a tarfile.TarFile, which is to be read from its begin on.
+
+    Raises WorkbenchError when the package is broken.
+    """
+    with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(deb)], stdout=subprocess.PIPE,
+                          stderr=subprocess.DEVNULL) as unpacker:
+        try:
+            with tarfile.open(fileobj=unpacker.stdout, mode="r|") as archive:
+                yield archive
+        except tarfile.TarError as error:
+            raise WorkbenchError(f"The package {deb} cannot be unpacked ({error}). Delete it and "
+                                 "run again.") from None
+        finally:
+            # It may not have been read to its end.
+            unpacker.kill()
+
+
 def extract(deb, wanted, folder):
     """Write regular files of the package DEB into FOLDER.
 
@@ -28,24 +48,16 @@ def extract(deb, wanted, folder):
     WorkbenchError when the package is broken or lacks one.
     """
     missing = dict(wanted)
-    with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(deb)], stdout=subprocess.PIPE,
-                          stderr=subprocess.DEVNULL) as unpacker:
-        try:
-            with tarfile.open(fileobj=unpacker.stdout, mode="r|") as archive:
-                for member in archive:
-                    for name, pattern in list(missing.items()):
-                        if member.isfile() and re.fullmatch(pattern, member.name.lstrip("./")):
-                            with archive.extractfile(member) as source:
-                                _write_sparse(source, folder / name)
-                            (folder / name).chmod(member.mode & 0o777)
-                            del missing[name]
-                    if not missing:
-                        break
-        except tarfile.TarError as error:
-            raise WorkbenchError(f"The package {deb} cannot be unpacked ({error}). Delete it and "
-                                 "run again.") from None
-        finally:
-            unpacker.kill()
+    with opened(deb) as archive:
+        for member in archive:
+            for name, pattern in list(missing.items()):
+                if member.isfile() and re.fullmatch(pattern, member.name.lstrip("./")):
+                    with archive.extractfile(member) as source:
+                        _write_sparse(source, folder / name)
+                    (folder / name).chmod(member.mode & 0o777)
+                    del missing[name]
+            if not missing:
+                break
     if missing:
         raise WorkbenchError(f"The package {deb} holds no file like {', '.join(missing.values())}: "
                              "its layout must have changed, or it is broken.")

@@ -16,7 +16,8 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _running = weakref.WeakSet()
 
 
-def _die_with_parent():
+def die_with_parent():
+    """Have this process killed when the thread that started it ends; for preexec_fn."""
     # Python has no call for this; without it a killed test would leave its QEMU behind.
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
@@ -60,7 +61,7 @@ class Process:
         self._popen = subprocess.Popen(
             self.command, stdin=subprocess.DEVNULL, stdout=self._errors, stderr=self._errors,
             pass_fds=pass_fds, start_new_session=True,
-            preexec_fn=None if detached else _die_with_parent)
+            preexec_fn=None if detached else die_with_parent)
         if not detached:
             _running.add(self)
 

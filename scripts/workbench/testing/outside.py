@@ -89,7 +89,7 @@ def source(name):
     wanted = stamp(name)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with lock.held(folder.parent / "lock", f"waiting for another run to unpack {name}"):
-        if known.exists() and known.read_text(encoding="utf-8") == wanted:
+        if atomic.holds(known, wanted):
             return folder
         path = tarball(name)
         step(f"Unpacking {path}")

@@ -44,7 +44,7 @@ def program(name, kind, mended=False):
     patches = PATCHES if mended else ()
     wanted = outside.stamp(NAME) + "".join(patch.read_text(encoding="utf-8") for patch in patches)
     with lock.held(folder.parent / "lock", f"waiting for another run to build {NAME}"):
-        if not stamp.exists() or stamp.read_text(encoding="utf-8") != wanted:
+        if not atomic.holds(stamp, wanted):
             step(f"Building {NAME}, {folder.name}")
             with atomic.new_folder(folder) as new:
                 _build(kind, source, patches, new)

@@ -53,7 +53,7 @@ def files():
     stamp = FOLDER / "made-from"
     wanted = outside.stamp(NAME) + outsideprograms.SHELL + _NCPUS + _MAKEFILE
     with lock.held(FOLDER.parent / "lock", f"waiting for another run to build {NAME}"):
-        if not stamp.exists() or stamp.read_text(encoding="utf-8") != wanted:
+        if not atomic.holds(stamp, wanted):
             step(f"Building the CPU hotplug tests of {NAME}")
             with atomic.new_folder(FOLDER) as new:
                 _fill(source, new)

@@ -38,7 +38,7 @@ CONDITIONS = {
     "arm": lambda: os.uname().machine == "aarch64",
     "not-arm": lambda: os.uname().machine != "aarch64",
     "not-root": lambda: os.geteuid() != 0,
-    "no-apt": lambda: not os.path.exists("/usr/lib/apt/apt-helper"),
+    "no-apt": lambda: not aptroot.available(),
     "no-libvirt": _no_libvirt,
     "no-roots": _no_roots,
     "no-outside": lambda: not outside.complete(),
