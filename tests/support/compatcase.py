@@ -28,9 +28,8 @@ def binaries(target):
         if not binary.exists():
             if target != "aarch64":
                 raise unittest.SkipTest(f"{binary} is not built")
-            raise GuestError(f"{binary} does not exist. Build it first (scripts/build), or "
-                                     "name the build folders in COMPAT_PRISTINE and "
-                                     "COMPAT_PATCHED.")
+            raise GuestError(f"{binary} does not exist. Build it first (scripts/build), or name "
+                             "the build folders in COMPAT_PRISTINE and COMPAT_PATCHED.")
     return both
 
 

@@ -48,8 +48,8 @@ def snapshot_differences(old, new):
     """How the Snapshots OLD and NEW differ, as a list of texts for people; empty when equal."""
     texts = []
     if old.device_tree != new.device_tree:
-        texts.append("device trees differ:\n" + differences.lines(*(_source(tree.device_tree)
-                                                         for tree in (old, new))))
+        texts.append("device trees differ:\n" + differences.lines(
+            *(_source(shown.device_tree) for shown in (old, new))))
     for name in sorted(set(old.files) - set(new.files)):
         texts.append(f"fw_cfg file {name} is gone")
     for name in sorted(set(new.files) - set(old.files)):

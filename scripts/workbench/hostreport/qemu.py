@@ -20,9 +20,7 @@ FIRMWARE = (
     "/usr/share/qemu/edk2-aarch64-code.fd",
 )
 _NOT_AVAILABLE = "CPU hotplug is not available on this machine: "
-
-
-# Where Fedora, RHEL and their relatives have the QEMU for guests like the host
+# Where Fedora, RHEL and their relatives have the QEMU for guests like the host.
 _QEMU_KVM = "/usr/libexec/qemu-kvm"
 
 

@@ -39,8 +39,8 @@ class Trees:
         fuzz and without a merge. reverse: take the patch back."""
         self._read(tree)
         done = self._git("apply", "--cached", "--whitespace=nowarn",
-                       *(["--reverse"] if reverse else []), "-", env=self._env, data=text,
-                       check=False)
+                         *(["--reverse"] if reverse else []), "-", env=self._env, data=text,
+                         check=False)
         if done is None:
             return None
         return self._written()
@@ -52,8 +52,8 @@ class Trees:
         # Until git 2.40, merge-tree finds the base by history alone, so it is given one.
         start = self._commit(base)
         out = self._git("merge-tree", "--write-tree", "-z", "--messages",
-                      self._commit(ours, start), self._commit(theirs, start), config=CONFIG,
-                      statuses=(0, 1))
+                        self._commit(ours, start), self._commit(theirs, start), config=CONFIG,
+                        statuses=(0, 1))
         listing, _, messages = out.rstrip("\0").partition("\0\0")
         tree, *entries = listing.split("\0")
         merged = Merge(tree)
@@ -75,7 +75,7 @@ class Trees:
                 mode, blob = stages[3]
                 lines.append(f"{mode} {self._content(stages) or blob}\t{path}")
         self._git("update-index", "-z", "--index-info", env=self._env,
-                data="".join(line + "\0" for line in lines))
+                  data="".join(line + "\0" for line in lines))
         return self._written()
 
     def _content(self, stages):

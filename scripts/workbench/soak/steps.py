@@ -242,73 +242,67 @@ class DimmUnplug(Kind):
 
 # --- PCI ---------------------------------------------------------------------------------------
 
-class _PciPlug(Kind):
-    count = 0
+class _Pci(Kind):
+    """PLACE is the field of Machine with the numbers of the devices that are there.
 
-    def _there(self, model):
-        raise NotImplementedError
+    COUNT is how many there may be.
+    """
+
+    place, count = "", 0
+
+    def there(self, model):
+        """The numbers of those that are there, a set that may be changed."""
+        return getattr(model.machine, self.place)
+
+
+class _PciPlug(_Pci):
 
     def choose(self, rng, model):
-        free = sorted(set(range(self.count)) - self._there(model))
+        free = sorted(set(range(self.count)) - self.there(model))
         return {"number": rng.choice(free)} if model.running and free else None
 
     def possible(self, model, args):
-        return model.running and args["number"] not in self._there(model)
+        return model.running and args["number"] not in self.there(model)
 
     def apply(self, model, args, outcome):
-        self._there(model).add(args["number"])
+        self.there(model).add(args["number"])
 
 
-class _PciUnplug(Kind):
-
-    def _there(self, model):
-        raise NotImplementedError
+class _PciUnplug(_Pci):
 
     def choose(self, rng, model):
-        there = sorted(self._there(model))
+        there = sorted(self.there(model))
         return {"number": rng.choice(there)} if model.running and there else None
 
     def possible(self, model, args):
-        return model.running and args["number"] in self._there(model)
+        return model.running and args["number"] in self.there(model)
 
     def apply(self, model, args, outcome):
-        self._there(model).remove(args["number"])
+        self.there(model).remove(args["number"])
 
 
 class NicPlug(_PciPlug):
     """device_add of a network card behind a root port of its own."""
 
-    name, weight, count = "nic-plug", 5, NICS
-
-    def _there(self, model):
-        return model.machine.nics
+    name, weight, place, count = "nic-plug", 5, "nics", NICS
 
 
 class NicUnplug(_PciUnplug):
     """device_del of a network card."""
 
-    name, weight = "nic-unplug", 4
-
-    def _there(self, model):
-        return model.machine.nics
+    name, weight, place, count = "nic-unplug", 4, "nics", NICS
 
 
 class DiskPlug(_PciPlug):
     """device_add of a disk behind a root port of its own."""
 
-    name, weight, count = "disk-plug", 5, DISKS
-
-    def _there(self, model):
-        return model.machine.disks
+    name, weight, place, count = "disk-plug", 5, "disks", DISKS
 
 
 class DiskUnplug(_PciUnplug):
     """device_del of a disk."""
 
-    name, weight = "disk-unplug", 4
-
-    def _there(self, model):
-        return model.machine.disks
+    name, weight, place, count = "disk-unplug", 4, "disks", DISKS
 
 
 # --- the machine -------------------------------------------------------------------------------
