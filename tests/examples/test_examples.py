@@ -5,7 +5,6 @@
 
 import hashlib
 import re
-import signal
 import sys
 import unittest
 import xml.etree.ElementTree as ElementTree
@@ -278,6 +277,4 @@ class Libvirt(domaincase.DomainCase, ExampleCase):
 
 
 if __name__ == "__main__":
-    # So that what runs at the end of Python runs when Meson's time is over.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    guestcase.main()
+    guestcase.main(clean_up=True)

@@ -14,7 +14,6 @@ tests/qemuxmlconfdata/aarch64-virt-headless.aarch64-latest.args.
 
 import hashlib
 import json
-import signal
 import sys
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
@@ -313,6 +312,4 @@ class NovaPorts(clientcase.ClientCase):
 
 
 if __name__ == "__main__":
-    # So that what runs at the end of Python runs when Meson's time is over.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    clientcase.main()
+    clientcase.main(clean_up=True)

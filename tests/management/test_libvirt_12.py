@@ -3,7 +3,6 @@
 # meson: timeout=900 parallel
 """libvirt 12, the newest one of Debian."""
 
-import signal
 import sys
 from pathlib import Path
 
@@ -35,6 +34,4 @@ class Inactive(Expected, InactiveCases, LibvirtCase):
 
 
 if __name__ == "__main__":
-    # So that what runs at the end of Python runs when Meson's time is over.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    guestcase.main()
+    guestcase.main(clean_up=True)

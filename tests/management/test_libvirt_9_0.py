@@ -3,7 +3,6 @@
 # meson: timeout=900 parallel
 """libvirt 9.0 of Debian 12. It cannot save or migrate with QEMU 11.0 and newer."""
 
-import signal
 import sys
 from pathlib import Path
 
@@ -40,6 +39,4 @@ class Inactive(Expected, InactiveCases, LibvirtCase):
 
 
 if __name__ == "__main__":
-    # So that what runs at the end of Python runs when Meson's time is over.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    guestcase.main()
+    guestcase.main(clean_up=True)

@@ -3,7 +3,6 @@
 # meson: timeout=3600
 """The package for Debian 13, beside the distribution's QEMU and with its libvirt."""
 
-import signal
 import sys
 from pathlib import Path
 
@@ -21,6 +20,4 @@ class Installed(DebCases, LibvirtCase):
 
 
 if __name__ == "__main__":
-    # So that what runs at the end of Python runs when Meson's time is over.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    guestcase.main()
+    guestcase.main(clean_up=True)

@@ -4,7 +4,6 @@
 """The package for Fedora, judged without a Fedora: in the root that it is built in."""
 
 import re
-import signal
 import sys
 import unittest
 from pathlib import Path
@@ -87,6 +86,4 @@ class Package(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    # So that what runs at the end of Python runs when Meson's time is over.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    guestcase.main()
+    guestcase.main(clean_up=True)

@@ -8,6 +8,7 @@ killcases.py.
 
 import os
 import shutil
+import signal
 import unittest
 from pathlib import Path
 
@@ -150,6 +151,12 @@ class GuestCase(unittest.TestCase):
             function(*arguments)
 
 
-def main():
-    """Run the tests of the calling file; results as TAP on standard output."""
+def main(clean_up=False):
+    """Run the tests of the calling file; results as TAP on standard output.
+
+    With CLEAN_UP, what runs at the end of Python also runs when Meson's time is over, which ends
+    the program by SIGTERM: for tests that start more than QEMUs, which end with their parent.
+    """
+    if clean_up:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     tap.main(message_log=tap.DIAGNOSTICS)
