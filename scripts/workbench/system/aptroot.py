@@ -18,10 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..ui.report import WorkbenchError, info
-from . import lock, paths
+from . import aptlists, lock, paths
 from .programs import run, tail
 
-HELPER = "/usr/lib/apt/apt-helper"
 KEYRINGS = ("/usr/share/keyrings/debian-archive-keyring.gpg",
             "/usr/share/keyrings/debian-archive-keyring.pgp")
 # For lists and files alike.
@@ -75,7 +74,7 @@ class Offer:
 
 def available():
     """True when this machine has apt at all."""
-    return shutil.which("apt-get") is not None and os.path.exists(HELPER)
+    return shutil.which("apt-get") is not None and os.path.exists(aptlists.HELPER)
 
 
 @functools.lru_cache(maxsize=None)
@@ -147,7 +146,7 @@ def newest(regex, arch, suites):
     if not offers:
         raise WorkbenchError(f"No package named like {regex} for {arch} in the suites "
                              f"{', '.join(suites)} of {mirror()}.")
-    return max(offers, key=_version_key).name
+    return max(offers, key=aptlists.version_key).name
 
 
 def offered(names, arch, suite):
@@ -198,7 +197,7 @@ def sources(name, pattern, suites=("sid", "testing", "trixie-backports", "trixie
                         uri = f"{mirror()}{stanza['Directory']}/{filename}"
                         offers.append(Offer(name, stanza["Version"], suite, uri, int(size),
                                             sha256))
-    return sorted(dict.fromkeys(offers), key=_version_key, reverse=True)
+    return sorted(dict.fromkeys(offers), key=aptlists.version_key, reverse=True)
 
 
 def download(uri, path, sha256=None, what=None):
@@ -212,7 +211,7 @@ def download(uri, path, sha256=None, what=None):
     path.parent.mkdir(parents=True, exist_ok=True)
     log = paths.LOGS / f"download-{path.name}.log"
     options = [word for name, value in ACQUIRE.items() for word in ("-o", f"{name}={value}")]
-    command = [HELPER, *options, "download-file", uri, partial]
+    command = [aptlists.HELPER, *options, "download-file", uri, partial]
     if sha256:
         command.append(f"SHA256:{sha256}")
     status = run(command, what=what or f"Downloading {path.name}", log=log, check=False)
@@ -364,39 +363,9 @@ def _lists(*_times):
 
 
 def _stanzas(suite, arch, regex):
-    """Stanzas (dict of fields) of a list whose package name matches regex as a whole."""
-    filename, _ = _list_file(suite, arch)
-    if not filename:
-        return
-    wanted = re.compile(rf"(?:Package: )(?:{regex})")
-    with subprocess.Popen([HELPER, "cat-file", filename], stdout=subprocess.PIPE, text=True,
-                          encoding="utf-8", errors="replace") as cat:
-        stanza = None
-        for line in cat.stdout:
-            line = line.rstrip("\n")
-            if line.startswith("Package: "):
-                stanza = [] if wanted.fullmatch(line) else None
-            if stanza is None:
-                continue
-            if line:
-                stanza.append(line)
-            else:
-                yield _fields(stanza)
-                stanza = None
-        if stanza:
-            yield _fields(stanza)
-
-
-def _fields(lines):
-    """Fields of a stanza; continuation lines are joined with a line break."""
-    fields, name = {}, None
-    for line in lines:
-        if line[:1] in " \t":
-            fields[name] += "\n" + line.strip()
-        else:
-            name, _, value = line.partition(":")
-            fields[name] = value.strip()
-    return fields
+    """aptlists.stanzas() of the list of SUITE for ARCH; none if there is no such list."""
+    file, _ = _list_file(suite, arch)
+    return aptlists.stanzas(file, regex) if file else ()
 
 
 def _offers(suite, arch, regex):
@@ -423,7 +392,7 @@ def _find(specs):
             right = [o for o in offers(suite, spec.arch)
                      if o.name == spec.name and spec.version in (None, o.version)]
             if right:
-                return max(right, key=_version_key)
+                return max(right, key=aptlists.version_key)
         raise WorkbenchError(f"Package {spec} is not on the mirror {mirror()}.")
 
     return [best(spec) for spec in specs]
@@ -437,11 +406,3 @@ def _get(offer):
         download(offer.uri, path, offer.sha256,
                  what=f"Downloading {offer.filename} ({offer.size / 1e6:.1f} MB)")
     return path
-
-
-@functools.cmp_to_key
-def _version_key(left, right):
-    def compare(relation):
-        return subprocess.run(["dpkg", "--compare-versions", left.version, relation,
-                               right.version], check=False).returncode == 0
-    return 1 if compare("gt") else -1 if compare("lt") else 0
