@@ -53,7 +53,8 @@ class Instance(Qemu):
     def qtest(self, line):
         """Send LINE in the qtest protocol and return the words after OK.
 
-        Raises GuestError for another answer, or none. By hand, as QEMU's own client is part of its source tree and needs more of it than this.
+        Raises GuestError for another answer, or none. By hand, as QEMU's own client is part of its
+        source tree and needs more of it than this.
         """
         try:
             self._socket.sendall(line.encode() + b"\n")

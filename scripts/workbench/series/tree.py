@@ -210,8 +210,8 @@ def _say(base, pinned_tree):
     if base.differs:
         warn(f"Taken: QEMU {base.version} from {base.origin}, not {pinned}. All patches apply to "
              f"it as they are, but {len(base.differs)} of the files that they change differ: "
-             f"{some(base.differs, 5)}. Results may differ from those with {pinned}; scripts/series "
-             "export and part of check are not possible with this base.")
+             f"{some(base.differs, 5)}. Results may differ from those with {pinned}; "
+             "scripts/series export and part of check are not possible with this base.")
     elif base.version != pinned:
         warn(f"Taken: QEMU {base.version} from {base.origin}, not {pinned}. Every file that the "
              f"series changes is the same. Results may differ from those with {pinned}.")
@@ -323,7 +323,8 @@ def _refresh(discard):
         if edits:
             raise OwnWork(
                 f"patches/ changed, but build/qemu has edits that are not committed: {some(edits)}"
-                ".\nCommit them and export, or throw them away with scripts/series setup --discard.")
+                ".\nCommit them and export, or throw them away with "
+                "scripts/series setup --discard.")
     step(f"Applying the series ({len(series)} patches)")
     with temporary_worktree("apply", series.touched()) as folder:
         new = apply(series, folder)

@@ -21,7 +21,7 @@ def new_folder(folder):
 
 
 def holds(path, text):
-    """True if the file PATH is there and has exactly TEXT, as the stamp of what was made of that."""
+    """True if the file PATH is there and has exactly TEXT, as a stamp of what was made of that."""
     return path.exists() and path.read_text(encoding="utf-8") == text
 
 

@@ -65,8 +65,8 @@ def main(quick=False, start=1, again=False, topic=None):
         done, fresh = done + 1, fresh + 1
         print(f"{number:3} {verdict(result):24} {duration(time.monotonic() - began):>8}"
               f"  {subject}", flush=True)
-    print(f"series bisect: {what}: {done} of {len(commits) - start + 1} patches good, {fresh} of them "
-          "built now" + (f"; patch {failed} is bad" if failed else ""))
+    print(f"series bisect: {what}: {done} of {len(commits) - start + 1} patches good, {fresh} of "
+          "them built now" + (f"; patch {failed} is bad" if failed else ""))
     return 1 if failed else 0
 
 
