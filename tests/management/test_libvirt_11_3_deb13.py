@@ -11,7 +11,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
 
 import guestcase  # noqa: E402
 from libvirtcase import LibvirtCase  # noqa: E402
-from libvirtcases import NO_FILE, ActiveCases, InactiveCases  # noqa: E402
+from libvirtcases import NO_FILE, ActiveCases, InactiveCases, PortCases  # noqa: E402
 from libvirtstartcases import StartCases  # noqa: E402
 
 
@@ -33,6 +33,10 @@ class Active(Expected, ActiveCases, LibvirtCase):
 
 class Inactive(Expected, InactiveCases, LibvirtCase):
     """A domain without."""
+
+
+class Ports(Expected, PortCases, LibvirtCase):
+    """A domain with many root ports."""
 
 
 if __name__ == "__main__":

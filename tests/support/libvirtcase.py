@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What the tests of libvirt's releases share: guests that its daemons run, libvirtdaemon.py.
+"""What the tests of libvirt's releases share: guests that its daemons run (libvirtdaemon.py).
 
 Environment: that of guestcase.py.
 """
@@ -34,15 +34,17 @@ DRIVERS = ("virtio_net", "virtio_blk")
 class Domain(virshell.Domain):
     """A running domain NAME of DAEMON with a shell on its console.
 
-    LISTENER is the socket that its serial port connects to, LOG the path of the console's log.
+    LISTENER is the socket that its serial port connects to, LOG the path of the console's log,
+    DRIVERS are what the guest loads when it has booted.
     """
 
-    def __init__(self, daemon, name, listener, log):
+    def __init__(self, daemon, name, listener, log, drivers=DRIVERS):
         super().__init__(None)
         self.daemon = daemon
         self.name = name
         self._listener = listener
         self._log = log
+        self._drivers = drivers
         self._connection = None
         self._count = 0
         self.cpus = Cpus(self)
@@ -78,7 +80,7 @@ class Domain(virshell.Domain):
     def wait_ready(self):
         """Wait until the guest has booted."""
         self.console.wait_text(READY, BOOT_SECONDS * FACTOR, "sign of a booted guest")
-        self.check(f"modprobe -a {' '.join(DRIVERS)}")
+        self.check(f"modprobe -a {' '.join(self._drivers)}", PLUG_SECONDS)
 
     def qmp(self, command, arguments=None):
         """Run a monitor command through libvirt, as Guest.qmp()."""
@@ -145,11 +147,76 @@ def describe(name, vcpus="<vcpu>2</vcpu>", cpu="", machine="virt", gic=3, ports=
       </domain>"""
 
 
-class LibvirtCase(unittest.TestCase):
-    """A test with libvirt of the release that RELEASE, a key of RELEASES, names."""
+class VirshCase(unittest.TestCase):
+    """A test with domains of self.daemon, a Client. RELEASE tells consoles' logs apart."""
 
     maxDiff = None
     release = None
+    daemon = None
+    drivers = DRIVERS           # what guests load when they have booted
+
+    # --- what a subclass has --------------------------------------------------------------------
+
+    def file(self, name, text):
+        """Write TEXT to a file that the daemon can read; returns its path there."""
+        raise NotImplementedError
+
+    def console(self, name):
+        """Returns a socket that listens, and the element by which the domain NAME connects to it.
+
+        The element is the domain's serial port.
+        """
+        raise NotImplementedError
+
+    # --------------------------------------------------------------------------------------------
+
+    def define(self, text):
+        """Define the domain with the text TEXT and no other of its name; returns the name."""
+        name = ElementTree.fromstring(text).findtext("name")
+        self.daemon.end(name)
+        self.daemon("define", self.file(f"{name}.xml", text))
+        return name
+
+    def started(self, text):
+        """Define and start a domain that stays paused; returns its name. It ends with the test."""
+        name = self.define(text)
+        self.addCleanup(self.daemon.end, name)
+        self.daemon("start", name, "--paused")
+        return name
+
+    def booted(self, text, owner):
+        """Start the domain TEXT and wait for its shell; returns a Domain.
+
+        OWNER, a test or a class of them, ends it.
+        """
+        clean = getattr(owner, "addClassCleanup", None) if isinstance(owner, type) \
+            else owner.addCleanup
+        domain = ElementTree.fromstring(text)
+        name = domain.findtext("name")
+        listener, serial = self.console(name)
+        clean(listener.close)
+        domain.find("devices").append(serial)
+        log = paths.LOGS / "guest" / f"{type(self).__name__}-{self.release}-{name}.console.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        self.define(ElementTree.tostring(domain, encoding="unicode"))
+        guest = Domain(self.daemon, name, listener, log, self.drivers)
+        clean(self.daemon.end, name)
+        clean(guest.disconnect)
+        self.daemon("start", name)
+        guest.connect()
+        guest.wait_ready()
+        return guest
+
+    def refused(self, pattern, function, *arguments):
+        """virsh refuses FUNCTION(ARGUMENTS) with a message like PATTERN, which is returned."""
+        with self.assertRaises(Refused) as caught:
+            function(*arguments)
+        self.assertRegex(str(caught.exception), pattern)
+        return str(caught.exception)
+
+
+class LibvirtCase(VirshCase):
+    """A test with libvirt of the release that RELEASE, a key of RELEASES, names."""
 
     def setUp(self):
         try:
@@ -183,54 +250,16 @@ class LibvirtCase(unittest.TestCase):
         path.write_text(text, encoding="utf-8")
         return path
 
-    def define(self, text):
-        """Define the domain with the text TEXT and no other of its name; returns the name."""
-        name = ElementTree.fromstring(text).findtext("name")
-        self.daemon.end(name)
-        self.daemon("define", self.file(f"{name}.xml", text))
-        return name
-
-    def started(self, text):
-        """Define and start a domain that stays paused; returns its name. It ends with the test."""
-        name = self.define(text)
-        self.addCleanup(self.daemon.end, name)
-        self.daemon("start", name, "--paused")
-        return name
-
-    def booted(self, text, owner):
-        """Start the domain TEXT and wait for its shell; returns a Domain.
-
-        OWNER, a test or a class of them, ends it.
-        """
-        clean = getattr(owner, "addClassCleanup", None) if isinstance(owner, type) \
-            else owner.addCleanup
-        domain = ElementTree.fromstring(text)
-        name = domain.findtext("name")
+    def console(self, name):
+        """A Unix socket in the shared folder, see VirshCase."""
         path = self.shared / f"{name}.console"
         path.unlink(missing_ok=True)
-        serial = ElementTree.SubElement(domain.find("devices"), "serial", type="unix")
+        serial = ElementTree.Element("serial", type="unix")
         ElementTree.SubElement(serial, "source", mode="connect", path=str(path))
         listener = socket.socket(socket.AF_UNIX)
-        clean(listener.close)
         listener.bind(str(path))
         listener.listen()
-        log = paths.LOGS / "guest" / f"{type(self).__name__}-{self.release}-{name}.console.log"
-        log.parent.mkdir(parents=True, exist_ok=True)
-        self.define(ElementTree.tostring(domain, encoding="unicode"))
-        guest = Domain(self.daemon, name, listener, log)
-        clean(self.daemon.end, name)
-        clean(guest.disconnect)
-        self.daemon("start", name)
-        guest.connect()
-        guest.wait_ready()
-        return guest
-
-    def refused(self, pattern, function, *arguments):
-        """virsh refuses FUNCTION(ARGUMENTS) with a message like PATTERN, which is returned."""
-        with self.assertRaises(Refused) as caught:
-            function(*arguments)
-        self.assertRegex(str(caught.exception), pattern)
-        return str(caught.exception)
+        return listener, serial
 
 
 @functools.lru_cache(maxsize=None)

@@ -5,6 +5,7 @@ For a LibvirtCase. A class that says otherwise than these expects it of its rele
 """
 
 import libvirtcase
+import restartcases
 from libvirtcase import PLUG_SECONDS
 from workbench.guest.cpus import SYSFS
 from workbench.guest.qemu import GuestError
@@ -17,7 +18,8 @@ VCPUS = """<vcpu current='2'>8</vcpu><vcpus>
 NUMA = ("<numa><cell id='0' cpus='0-3' memory='256' unit='MiB'/>"
         "<cell id='1' cpus='4-7' memory='256' unit='MiB'/></numa>")
 DISK_SIZE = 4 << 20
-NETWORK = "0x020000"
+# The class of root ports, as Linux shows it.
+BRIDGE = "0x060400"
 # What QEMU from 11.0 on says to the argument that old versions send with "migrate".
 DETACH = r"unable to execute QEMU command 'migrate': Parameter 'detach' is unexpected"
 # The same to a file that is given as "fd:".
@@ -32,7 +34,52 @@ REFUSALS = (
     ("vcpu 8 is not present in live config", "setvcpu", "8", "--enable", "--live"))
 
 
-class LifeCases:
+def root_ports(domain):
+    """The numbers of the buses behind the root ports of DOMAIN, an element, the last one last."""
+    return sorted(int(controller.get("index")) for controller in
+                  domain.findall("devices/controller[@model='pcie-root-port']"))
+
+
+def describe_disk(image, bus=None, target="vda"):
+    """The text of a disk with what is in the file IMAGE, in the root port with BUS if given."""
+    address = ("" if bus is None else
+               f"<address type='pci' domain='0' bus='{bus}' slot='0' function='0'/>")
+    return f"""<disk type='file' device='disk'>
+        <driver name='qemu' type='raw'/><source file='{image}'/>
+        <target dev='{target}' bus='virtio'/>{address}</disk>"""
+
+
+class Disk:
+    """A disk for a domain. For a LibvirtCase."""
+
+    def image(self, name="disk.raw"):
+        """Make an empty image; returns its path."""
+        path = self.file(name, "")
+        with open(path, "r+b") as file:
+            file.truncate(DISK_SIZE)
+        return path
+
+    def check_disk(self, guest):
+        """The guest has all root ports; a disk comes into the last one, can be read, and goes."""
+        ports = root_ports(guest.daemon.xml(guest.name))
+        self.assertEqual(guest.check(f"cat /sys/bus/pci/devices/*/class | grep -c {BRIDGE}"),
+                         str(len(ports)), "root ports")
+        device = self.file("disk.xml", describe_disk(self.image(), ports[-1]))
+        guest.virsh("attach-device", device, "--live")
+        alias = guest.daemon.xml(guest.name).find("devices/disk/alias").get("name")
+        bus = guest.qmp("qom-get", {"path": f"/machine/peripheral/{alias}",
+                                    "property": "parent_bus"})
+        self.assertEqual(bus.rpartition("/")[2], f"pci.{ports[-1]}")
+        guest.wait_for(lambda: guest.run("ls /dev/vda")[0] == 0, "the attached disk", PLUG_SECONDS)
+        self.assertEqual(int(guest.check("cat /sys/block/vda/size")) * 512, DISK_SIZE)
+        guest.check("dd if=/dev/vda of=/dev/null bs=64k")
+        guest.patient("detach-device", device, "--live")
+        guest.wait_for(lambda: "vda" not in guest.virsh("domblklist"),
+                       "libvirt to have let go the disk", PLUG_SECONDS)
+        self.assertNotEqual(guest.run("ls /dev/vda")[0], 0)
+
+
+class LifeCases(Disk):
     """What is done with a running domain. Tests take turns with one guest, see domain()."""
 
     # Whether it can be saved and migrated, and what is said otherwise.
@@ -88,22 +135,8 @@ class LifeCases:
         """What else is done meanwhile."""
 
     def test_disk(self):
-        """A disk comes, can be read, and goes."""
-        guest = self.domain()
-        image = self.file("disk.raw", "")
-        with open(image, "r+b") as file:
-            file.truncate(DISK_SIZE)
-        device = self.file("disk.xml", f"""<disk type='file' device='disk'>
-            <driver name='qemu' type='raw'/><source file='{image}'/>
-            <target dev='vda' bus='virtio'/></disk>""")
-        guest.virsh("attach-device", device, "--live")
-        guest.wait_for(lambda: guest.run("ls /dev/vda")[0] == 0, "the attached disk", PLUG_SECONDS)
-        self.assertEqual(int(guest.check("cat /sys/block/vda/size")) * 512, DISK_SIZE)
-        guest.check("dd if=/dev/vda of=/dev/null bs=64k")
-        guest.patient("detach-device", device, "--live")
-        guest.wait_for(lambda: "vda" not in guest.virsh("domblklist"),
-                       "libvirt to have let go the disk", PLUG_SECONDS)
-        self.assertNotEqual(guest.run("ls /dev/vda")[0], 0)
+        """A disk comes into the last root port, can be read, and goes."""
+        self.check_disk(self.domain())
 
     def test_interface(self):
         """A network interface comes, works, and goes."""
@@ -355,6 +388,47 @@ class ActiveCases(LifeCases):
         events.kill()
         self.assert_vcpus(guest, range(2))
 
+    # --- restarts ------------------------------------------------------------------------------
+
+    def test_reboot(self):
+        """A domain reboots by itself and by virsh; its vCPUs are the same, and can be removed."""
+        guest = self.changed()
+        numbers = {*self.start, 6}
+        guest.console.send("reboot -f")
+        guest.wait_ready()
+        self.assert_vcpus(guest, numbers)
+        self.plug(guest, 3)
+        restartcases.press_button(guest, lambda: guest.virsh("reboot", "--mode", "acpi"))
+        # As a guest with a program for that does it. libvirt resets the machine then.
+        guest.console.send("poweroff -f")
+        guest.wait_ready()
+        numbers.add(3)
+        self.assertEqual(self.daemon.state(guest.name), "running")
+        self.assert_vcpus(guest, numbers)
+        self.assertEqual(self.enabled(guest), numbers)
+        guest.patient("setvcpu", 6, "--disable", "--live")
+        guest.patient("setvcpu", 3, "--disable", "--live")
+        self.assert_vcpus(guest, self.start)
+
+    def test_daemon_restart(self):
+        """Another daemon finds the domain with its vCPUs, and adds and removes some.
+
+        The first daemon ends in order, the second one is killed.
+        """
+        guest = self.changed()
+        numbers = {*self.start, 6}
+        for signal, more in (("TERM", 4), ("KILL", 3)):
+            self.daemon.restart(signal)
+            self.assertEqual(self.daemon.state(guest.name), "running")
+            self.assert_vcpus(guest, numbers)
+            self.assertEqual(self.enabled(guest), numbers)
+            self.plug(guest, more)
+            numbers.add(more)
+        for number in (6, 4, 3):
+            guest.patient("setvcpu", number, "--disable", "--live")
+        self.assert_vcpus(guest, self.start)
+        self.assertEqual(guest.check("cat /tmp/mark"), "kept")
+
     # --- refusals ------------------------------------------------------------------------------
 
     def test_refusals(self):
@@ -383,4 +457,12 @@ class InactiveCases(LifeCases):
 
     @classmethod
     def describe(cls):
-        return libvirtcase.describe("inactive", machine="virt-11.1", ports=28)
+        return libvirtcase.describe("inactive", machine="virt-11.1", ports=40)
+
+
+class PortCases(Disk):
+    """A domain with more root ports than those of the other classes."""
+
+    def test_100(self):
+        """A guest boots with 100 root ports; a disk comes into the last one, and goes."""
+        self.check_disk(self.booted(libvirtcase.describe("ports", ports=100), self))

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""libvirt of a release of Debian with its daemons, in a root of its own (libvirtroots.py)."""
+"""virsh for a daemon of libvirt, and libvirt of a release of Debian with its daemons, in a root of
+its own (libvirtroots.py)."""
 
 import time
 import xml.etree.ElementTree as ElementTree
@@ -25,6 +26,8 @@ cgroup_controllers = []
 dynamic_ownership = 0
 remember_owner = 0
 """
+DOMAIN_LOGS = "/var/log/libvirt/qemu"
+PID_FILE = "/run/libvirtd-of-test.pid"
 # What it writes into the log of a domain beyond what virshell.py knows.
 MORE_WORDS = (r"shutting down, reason=(destroyed|saved|migrated|failed|shutdown)",
               r"^\d{4}-\d\d-\d\d .*: initiating migration$",
@@ -32,7 +35,74 @@ MORE_WORDS = (r"shutting down, reason=(destroyed|saved|migrated|failed|shutdown)
               r"Domain id=\d+ is tainted: high-privileges")
 
 
-class Daemon:
+class Client:
+    """virsh for a daemon, wherever that runs. NAME is for messages.
+
+    SAYS are regular expressions for what each QEMU may write into the log of its domain.
+    """
+
+    def __init__(self, name, says=()):
+        self.name = name
+        self._says = (*virshell.OWN_WORDS, *MORE_WORDS, *says)
+        self._judges = {}
+
+    # --- what a subclass has --------------------------------------------------------------------
+
+    def virsh(self, *words, seconds=VIRSH_SECONDS):
+        """Run a command of virsh; returns (exit status or None after SECONDS, output)."""
+        raise NotImplementedError
+
+    def log(self, name):
+        """What libvirt and QEMU have written about a domain."""
+        raise NotImplementedError
+
+    def logged(self):
+        """The names of the domains that there are logs of."""
+        raise NotImplementedError
+
+    # --------------------------------------------------------------------------------------------
+
+    def __call__(self, *words, seconds=VIRSH_SECONDS):
+        """Run a command of virsh; returns its output. Raises Refused with what it says."""
+        status, output = self.virsh(*words, seconds=seconds)
+        if status is None:
+            raise GuestError(f"virsh {' '.join(map(str, words))}: no end within "
+                             f"{seconds * FACTOR:.0f} s; {output}")
+        if status:
+            raise Refused(output)
+        return output
+
+    def xml(self, name, *options):
+        """The domain NAME as an element."""
+        return ElementTree.fromstring(self("dumpxml", name, *options))
+
+    def state(self, name):
+        """The state of a domain in libvirt's words; None if it does not know it."""
+        status, output = self.virsh("domstate", name)
+        return None if status else output
+
+    def end(self, name):
+        """End a domain and forget it; harmless if there is none."""
+        if self.state(name) not in (None, "shut off"):
+            self("destroy", name)
+        if self.state(name) is not None:
+            self("undefine", name, "--nvram", "--managed-save")
+
+    def judge(self, says=()):
+        """Raise GuestError if a QEMU has written what nobody expects, since last time.
+
+        SAYS are regular expressions for what is expected now.
+        """
+        wrong = []
+        for name in self.logged():
+            judge = self._judges.setdefault(name, Judge(self._says))
+            judge.expect(says=says)
+            wrong += [f"{self.name}: {name}: {line}" for line in judge.unexpected(self.log(name))]
+        if wrong:
+            raise GuestError("QEMU wrote what nobody expects:\n  " + "\n  ".join(wrong))
+
+
+class Daemon(Client):
     """libvirt of RELEASE, a Release, with its daemons in a room that has the host name NAME.
 
     FOLDER is a folder of this machine that is there under its own path. libvirt has its sockets in
@@ -41,11 +111,10 @@ class Daemon:
     """
 
     def __init__(self, release, folder, name="source", network=False):
+        super().__init__(name)
         self.release = release
-        self.name = name
         self.sockets = Path(folder) / name
         self.sockets.mkdir()
-        self.judges = {}
         folders = dict.fromkeys((paths.BUILD, guestcase.QEMU.resolve().parent, Path(folder)))
         self.room = Room(release.root(), folders=[path for path in folders if not any(
             other in path.parents for other in folders)], name=name, network=network)
@@ -77,14 +146,30 @@ class Daemon:
         if missing:
             raise WorkbenchError(f"{guestcase.QEMU} needs {', '.join(missing)}, which "
                                  "libvirtroots.LIBRARIES does not bring.")
-        self.processes = [self.room.start(["/usr/sbin/virtlogd"]),
-                          self.room.start(["/usr/sbin/libvirtd"])]
+        self.processes = [self.room.start(["/usr/sbin/virtlogd"])]
+        self._start_libvirtd()
+
+    def _start_libvirtd(self):
+        self.processes.append(self.room.start(["/usr/sbin/libvirtd", "--pid-file", PID_FILE]))
         if not polling.until(lambda: self._answers() or not self._running(), 60 * FACTOR, 0.1) \
                 or not self._running():
             raise WorkbenchError(
                 f"libvirt {self.release.name} does not come up: "
                 + "\n".join([process.errors() for process in self.processes]
                             + [tail(self.room.path("/var/log/libvirtd.log"))]))
+
+    def restart(self, name="TERM"):
+        """End libvirtd by the signal NAME, and start another one; the domains go on meanwhile.
+
+        virtlogd, which writes their logs, goes on too. Raises GuestError if libvirtd does not end,
+        WorkbenchError if the other one does not come up.
+        """
+        old = self.processes.pop()
+        self.room.check(["sh", "-c", f"kill -{name} $(cat {PID_FILE})"])
+        if old.wait(60 * FACTOR) is None:
+            raise GuestError(f"libvirtd {self.release.name} still runs {60 * FACTOR:.0f} s after "
+                             f"SIG{name}: {tail(self.room.path('/var/log/libvirtd.log'))}")
+        self._start_libvirtd()
 
     def _running(self):
         return all(process.status() is None for process in self.processes)
@@ -100,17 +185,7 @@ class Daemon:
     def virsh(self, *words, seconds=VIRSH_SECONDS):
         """Run a command of virsh; returns (exit status or None after SECONDS, output)."""
         return self.room.run(["virsh", "-c", self.uri, *words], seconds * FACTOR,
-                             {"COLUMNS": "10000"})
-
-    def __call__(self, *words, seconds=VIRSH_SECONDS):
-        """Run a command of virsh; returns its output. Raises Refused with what it says."""
-        status, output = self.virsh(*words, seconds=seconds)
-        if status is None:
-            raise GuestError(f"virsh {' '.join(map(str, words))}: no end within "
-                             f"{seconds * FACTOR:.0f} s; {output}")
-        if status:
-            raise Refused(output)
-        return output
+                             virshell.WIDE)
 
     def events(self, kind):
         """Start to collect the events of KIND of all domains.
@@ -122,40 +197,14 @@ class Daemon:
         time.sleep(0.5 * FACTOR)
         return process
 
-    def xml(self, name, *options):
-        """The domain NAME as an element."""
-        return ElementTree.fromstring(self("dumpxml", name, *options))
-
-    def state(self, name):
-        """The state of a domain in libvirt's words; None if it does not know it."""
-        status, output = self.virsh("domstate", name)
-        return None if status else output
-
-    def end(self, name):
-        """End a domain and forget it; harmless if there is none."""
-        if self.state(name) not in (None, "shut off"):
-            self("destroy", name)
-        if self.state(name) is not None:
-            self("undefine", name, "--nvram", "--managed-save")
-
     def log(self, name):
         """What libvirt and QEMU have written about a domain."""
-        path = self.room.path(f"/var/log/libvirt/qemu/{name}.log")
+        path = self.room.path(f"{DOMAIN_LOGS}/{name}.log")
         return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
 
-    def judge(self, says=()):
-        """Raise GuestError if a QEMU has written what nobody expects, since last time.
-
-        SAYS are regular expressions for what is expected now.
-        """
-        wrong = []
-        for path in self.room.path("/var/log/libvirt/qemu").glob("*.log"):
-            judge = self.judges.setdefault(path.stem, Judge(virshell.OWN_WORDS + MORE_WORDS))
-            judge.expect(says=says)
-            wrong += [f"{self.name}: {path.stem}: {line}"
-                      for line in judge.unexpected(self.log(path.stem))]
-        if wrong:
-            raise GuestError("QEMU wrote what nobody expects:\n  " + "\n  ".join(wrong))
+    def logged(self):
+        """The names of the domains that there are logs of."""
+        return [path.stem for path in self.room.path(DOMAIN_LOGS).glob("*.log")]
 
     def close(self):
         """End it and all its domains."""

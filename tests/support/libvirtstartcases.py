@@ -9,10 +9,10 @@ import xml.etree.ElementTree as ElementTree
 
 import guestcase
 import libvirtcase
-from libvirtcases import NO_OPTION, NUMA, REFUSALS, VCPUS
+from libvirtcases import NO_OPTION, NUMA, REFUSALS, VCPUS, Disk, describe_disk, root_ports
 
 
-class StartCases:
+class StartCases(Disk):
     """Domains that are started and do not run."""
 
     # The same as in LifeCases, whose classes have it from where these have it.
@@ -51,13 +51,39 @@ class StartCases:
         for count in (28, 40, 100):
             with self.subTest(count):
                 name = self.started(libvirtcase.describe(f"ports-{count}", ports=count))
-                controllers = self.daemon.xml(name).findall(
-                    "devices/controller[@model='pcie-root-port']")
-                self.assertGreaterEqual(len(controllers), count)
-                for question, answer in (("pcie-root-ports", len(controllers)),
+                ports = root_ports(self.daemon.xml(name))
+                self.assertGreaterEqual(len(ports), count)
+                for question, answer in (("pcie-root-ports", len(ports)),
                                          ("pcie-root-port-limit", 255)):
                     self.assertEqual(self.daemon("qemu-monitor-command", name, "--hmp",
                                                  f"qom-get /machine {question}"), str(answer))
+
+    def test_no_port(self):
+        """libvirt refuses a taken port, one that allows no plug, and more than there are."""
+        domain = ElementTree.fromstring(libvirtcase.describe("few-ports", ports=3))
+        closed = ElementTree.SubElement(domain.find("devices"), "controller", type="pci",
+                                        model="pcie-root-port")
+        ElementTree.SubElement(closed, "target", hotplug="off")
+        name = self.started(ElementTree.tostring(domain, encoding="unicode"))
+        domain = self.daemon.xml(name)
+        closed, = [int(controller.get("index")) for controller in domain.findall(
+            "devices/controller[@model='pcie-root-port']")
+            if controller.find("target").get("hotplug") == "off"]
+        ports = [port for port in root_ports(domain) if port != closed]
+
+        def attach(number, bus=None):
+            target = f"vd{chr(ord('a') + number)}"
+            text = describe_disk(self.image(f"{target}.raw"), bus, target)
+            self.daemon("attach-device", name, self.file(f"{target}.xml", text), "--live")
+
+        attach(0, ports[0])
+        self.refused("Attempted double use of PCI Address", attach, 1, ports[0])
+        self.refused("requires hotplug capability, but the PCI controller with "
+                     f"index='{closed}' doesn't support hotplug", attach, 1, closed)
+        for number in range(1, len(ports)):
+            attach(number)
+        self.refused("No more available PCI slots", attach, len(ports))
+        self.assertEqual(len(self.daemon.xml(name).findall("devices/disk")), len(ports))
 
     def test_clusters(self):
         """A topology with clusters, where libvirt has these; otherwise it counts without them."""

@@ -22,6 +22,8 @@ from workbench.testing import libvirt
 # As root, libvirt wants a user of its own to run QEMU.
 USER = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
 PROMPT = "virsh # "
+# virsh shows parts of long lines only, if it knows how wide the terminal is.
+WIDE = {"COLUMNS": "10000"}
 # In the log of a domain: what libvirt writes, which ends with QEMU's command, and QEMU's last word.
 OWN_WORDS = (r"^\d{4}-\d\d-\d\d .*: (starting up libvirt version|shutting down, reason=destroyed|"
              r"Domain id=\d+ is tainted: (custom-argv|custom-monitor))", r" \\$", "^-msg timestamp=on$",
@@ -66,8 +68,8 @@ class Virsh:
             codec_errors="replace", preexec_fn=_become_user, cwd=folder, env={
                 "PATH": "/usr/bin:/bin", "HOME": folder, "XDG_RUNTIME_DIR": folder,
                 "XDG_CONFIG_HOME": folder, "XDG_CACHE_HOME": folder, "LC_ALL": "C.UTF-8",
-                "COLUMNS": "10000",     # else it shows parts of long lines only
-                "LIBVIRT_DRIVER_DIR": driver, "LIBVIRT_LOG_OUTPUTS": f"3:file:{folder}/log.txt"})
+                "LIBVIRT_DRIVER_DIR": driver, "LIBVIRT_LOG_OUTPUTS": f"3:file:{folder}/log.txt",
+                **WIDE})
 
     def hand_over(self, *paths):
         """Let libvirt's user own PATHS."""
