@@ -12,6 +12,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
 
 import guestcase  # noqa: E402
 import portcase  # noqa: E402
+import restartcases  # noqa: E402
 
 MACHINE = "virt,gic-version=3,pcie-hotplug-ports=4"
 FUNCTIONS = 8
@@ -32,7 +33,8 @@ class Moments(StartCase):
     def check_restart(self, *options):
         """What was plugged is there after a reset and a reboot, and can be removed.
 
-        Then the guest powers off.
+        The power button works with a device in a port, which is as it was. Then the guest powers
+        off.
         """
         guest, disks = self.start_ports(2, options)
         before = self.functions(guest)
@@ -55,6 +57,8 @@ class Moments(StartCase):
         self.assert_disks(guest, disks, ())
         self.assertEqual(self.functions(guest), before)
         guest.qmp("device_add", portcase.disk(0, "hotplug3"))
+        self.assert_disks(guest, disks, {"disk0"})
+        restartcases.press_button(guest, lambda: guest.qmp("system_powerdown"))
         self.assert_disks(guest, disks, {"disk0"})
         guest.console.send("poweroff -f")
         self.assertEqual(guest.wait_end(), 0)
