@@ -11,6 +11,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
                 for name in ("tests/support", "scripts")]
 
 import guestcase  # noqa: E402
+import nodecases  # noqa: E402
 from workbench.guest import cpuprobe  # noqa: E402
 from workbench.guest.cpus import SYSFS  # noqa: E402
 
@@ -36,38 +37,12 @@ class Features(guestcase.GuestCase):
             cpus.unplug(2)
 
 
-class Nodes(guestcase.GuestCase):
-    """NUMA."""
+class Nodes(nodecases.NodeCases, guestcase.GuestCase):
+    """NUMA, also after a reset."""
 
-    def test_added(self):
-        """A CPU that comes belongs to the node of its slot, in the guest as in QEMU."""
-        memory = [word for node in (0, 1) for word in (
-            "-object", f"memory-backend-ram,id=ram{node},size=192M",
-            "-numa", f"node,nodeid={node},memdev=ram{node}")]
-        guest, cpus = self.boot(self.config(
-            machine="virt,gic-version=3,cpu-hotplug=on", memory="384M",
-            smp="2,maxcpus=8,sockets=2,clusters=1,cores=4,threads=1", extra=[
-                *memory, "-numa", "cpu,node-id=0,socket-id=0",
-                "-numa", "cpu,node-id=1,socket-id=1"]))
-        # Neither in the order of the nodes nor all of one.
-        for number in (5, 2, 7):
-            cpus.plug(number)
-        self.assert_cpus(cpus, {0, 1, 2, 5, 7})
-        self.assertEqual({number: self.node(guest, number) for number in (0, 1, 2, 5, 7)},
-                         {0: "node0", 1: "node0", 2: "node0", 5: "node1", 7: "node1"})
-        self.assertEqual([slot["props"]["node-id"] for slot in cpus.slots()], [0] * 4 + [1] * 4)
-        cpus.unplug(5)
-        cpus.plug(6)
-        self.assertEqual(self.node(guest, 6), "node1")
-        self.assertEqual(guest.check("cat /sys/devices/system/node/node1/cpulist"), "6-7")
-        cpus.work({0, 1, 2, 6, 7}, 200)
+    def after_plugs(self, guest, cpus):
         self.reset(guest)
-        self.assert_cpus(cpus, {0, 1, 2, 6, 7})
-        self.assertEqual(self.node(guest, 6), "node1")
-
-    def node(self, guest, number):
-        """The node of the CPU as the guest has it."""
-        return guest.check(f"cd {SYSFS}/cpu{number}; echo node*")
+        self.assert_nodes(guest, cpus)
 
 
 class Shape(guestcase.GuestCase):

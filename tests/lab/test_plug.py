@@ -10,6 +10,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
                 for name in ("tests/support", "scripts")]
 
 import labcase  # noqa: E402
+import nodecases  # noqa: E402
 import probe  # noqa: E402
 import slotcases  # noqa: E402
 from guestcase import long_only  # noqa: E402
@@ -194,6 +195,10 @@ class Start(labcase.LabCase):
     @long_only
     def test_usual_kernel(self):
         self.check_start("6.12")
+
+
+class Nodes(nodecases.NodeCases, labcase.LabCase):
+    """NUMA."""
 
 
 class Variants(labcase.LabCase):
