@@ -162,6 +162,15 @@ class Closure(unittest.TestCase):
             aptroot.Package("libc6", "arm64", ("trixie",), "2.41-12"),
             aptroot.Package("gcc-14-base", "arm64", ("trixie",), "1:14.2-19")])
 
+    def test_provided(self):
+        """apt takes what is there already for installed."""
+        self.apt.write_text("#!/bin/sh\nfor word; do case $word in Dir::State::status=*)\n"
+                            "sed -n 's/^Package: \\(.*\\)/Inst \\1 (1 Debian [all])/p' "
+                            "\"${word#*=}\"\nesac done\n")
+        self.apt.chmod(0o755)
+        found = aptroot.closure(["x"], "arm64", "trixie", provided=("a", "b"))
+        self.assertEqual([package.name for package in found], ["a", "b"])
+
     def test_impossible(self):
         """What apt says is in the message."""
         self.say("E: Unable to locate package x", 100)

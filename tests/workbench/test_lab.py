@@ -5,7 +5,9 @@
 
 import lzma
 import os
+import subprocess
 import sys
+import tarfile
 import tempfile
 import unittest
 from pathlib import Path, PurePosixPath
@@ -27,6 +29,7 @@ from workbench.guest import place  # noqa: E402
 from workbench.guest.guest import Config  # noqa: E402
 from workbench.guest.qemu import GuestError  # noqa: E402
 from workbench.lab import lab  # noqa: E402
+from workbench.testing import libvirtlab  # noqa: E402
 
 
 class FakeGuest:
@@ -179,6 +182,48 @@ class Cross(unittest.TestCase):
         module("igb", "i2c_algo_bit")
         with self.assertRaisesRegex(WorkbenchError, "igb of a.deb needs i2c-algo-bit"):
             modules._prepare(self.folder, "a.deb")
+
+
+class Libvirt(unittest.TestCase):
+    """libvirt for the host, without a host."""
+
+    LONG = f"usr/lib/{'x' * 60}/{'y' * 60}"
+
+    def setUp(self):
+        self.folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
+        self.root = self.folder / "root"
+        for name in (self.LONG, "usr/bin/virsh", "usr/share/doc/libvirt0/copyright",
+                     "etc/libvirt/qemu.conf"):
+            (self.root / name).parent.mkdir(parents=True, exist_ok=True)
+            (self.root / name).write_text(name)
+        (self.root / "usr/bin/virsh").chmod(0o755)
+
+    def test_pack(self):
+        """All belongs to root, documents are left out, and programs have their usual paths, too."""
+        target = self.folder / "root.tar"
+        libvirtlab.pack(self.root, target)
+        with tarfile.open(target) as archive:
+            members = {member.name: member for member in archive}
+            self.assertEqual({member.uid for member in members.values()}, {0})
+            self.assertEqual(archive.extractfile("usr/bin/virsh").read(), b"usr/bin/virsh")
+        self.assertEqual(members["usr/bin/virsh"].mode & 0o777, 0o755)
+        self.assertIn("etc/libvirt/qemu.conf", members)
+        self.assertIn(b"././@LongLink", target.read_bytes())
+        self.assertIn(self.LONG, members)
+        self.assertNotIn("usr/share/doc/libvirt0/copyright", members)
+        for name in ("bin", "lib", "sbin"):
+            self.assertEqual((members[name].issym(), members[name].linkname),
+                             (True, f"usr/{name}"))
+
+    def test_other_layout(self):
+        """A folder in place of such a link is noticed."""
+        (self.root / "lib").mkdir()
+        with self.assertRaisesRegex(WorkbenchError, "has the folder /lib, which is a link"):
+            libvirtlab.pack(self.root, self.folder / "root.tar")
+
+    def test_script(self):
+        """The shell understands what makes the root on the host."""
+        subprocess.run(["sh", "-n", libvirtlab.SCRIPT], check=True)
 
 
 if __name__ == "__main__":

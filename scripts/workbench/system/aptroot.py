@@ -157,18 +157,29 @@ def offered(names, arch, suite):
         return {offer.name for offer in _offers(suite, arch, "|".join(map(re.escape, names)))}
 
 
-def closure(names, arch, suite, recommends=False):
+def stanza(name):
+    """What dpkg's status file has of an installed package NAME whose files come from outside."""
+    return (f"Package: {name}\nStatus: install ok installed\nPriority: optional\nSection: misc\n"
+            "Maintainer: nobody <nobody@localhost>\nArchitecture: all\nMulti-Arch: foreign\n"
+            "Version: 1:99\nDescription: comes from outside\n\n")
+
+
+def closure(names, arch, suite, recommends=False, provided=()):
     """The Packages that an installation of NAMES takes on a machine that has none.
 
     NAMES are names or patterns of apt, such as "?essential". All come from SUITE. RECOMMENDS True
-    takes what they recommend as well. Raises WorkbenchError when apt finds no way.
+    takes what they recommend as well. Packages named in PROVIDED are there already. Raises
+    WorkbenchError when apt finds no way.
     """
     listed = paths.APT / f"sources-{suite}-{arch}.list"
+    status = paths.APT / "status-provided"
     with _locked():
         _update({(suite, arch)})
         listed.write_text(source_line(suite, arch) + "\n", encoding="utf-8")
+        status.write_text("".join(map(stanza, provided)), encoding="utf-8")
         command = ["apt-get", "-c", _config(), "-qq", "--simulate",
                    "-o", f"Dir::Etc::sourcelist={listed}", "-o", f"APT::Architecture={arch}",
+                   "-o", f"Dir::State::status={status}",
                    "-o", f"APT::Install-Recommends={str(recommends).lower()}", "install", *names]
         done = subprocess.run([str(word) for word in command], capture_output=True, text=True,
                               check=False)

@@ -103,7 +103,7 @@ def _make(recipe, folder):
     log = paths.LOGS / f"mmdebstrap-{recipe.name}.log"
     with atomic.new_folder(folder) as new:
         new.with_name("provided").write_text(
-            "".join(_stanza(name) for name in recipe.provided), encoding="utf-8")
+            "".join(map(aptroot.stanza, recipe.provided)), encoding="utf-8")
         new.with_name("pins").write_text("".join(
             f"Package: src:{source}\nPin: release n={suite}\nPin-Priority: 990\n\n"
             for source, suite in recipe.pinned), encoding="utf-8")
@@ -140,12 +140,6 @@ def _command(recipe, folder):
     words.append(f'--customize-hook=printf "%s\\n" {shlex.quote(recipe.key())} > "$1/{RECIPE}"')
     return [*words, recipe.suites[0], str(folder),
             *(aptroot.source_line(suite, arch) for suite in recipe.suites)]
-
-
-def _stanza(name):
-    return (f"Package: {name}\nStatus: install ok installed\nPriority: optional\nSection: misc\n"
-            "Maintainer: nobody <nobody@localhost>\nArchitecture: all\nMulti-Arch: foreign\n"
-            "Version: 1:99\nDescription: comes from outside of this root\n\n")
 
 
 def _remove_older(recipe, folder):

@@ -11,7 +11,7 @@ from ..series import tree
 from ..system import host, paths, tools
 from ..system.programs import run
 from ..ui.report import WorkbenchError, duration, info, step
-from . import discovery, leftovers, libvirt, libvirtroots, reaper, skips
+from . import discovery, leftovers, libvirt, libvirtlab, libvirtroots, reaper, skips
 
 # What a suite needs built: (tree, ninja targets; None is everything). The tree "arm64" is the
 # patched one for an Arm host, "pristine-arm64" the pristine one; of "targets", the patched one for
@@ -113,6 +113,8 @@ def prepare(wanted):
         install_distribution()
     if "packages" in wanted:
         build_packages()
+    if "vfio" in wanted and cross.needed():
+        libvirtlab.fetch()
 
 
 def fetch():
