@@ -14,6 +14,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
                 for name in ("tests/support", "scripts")]
 
 import domaincase  # noqa: E402
+import example  # noqa: E402
 import guestcase  # noqa: E402
 import virshell  # noqa: E402
 from example import FOLDER, Script  # noqa: E402
@@ -143,24 +144,14 @@ class Libvirt(domaincase.DomainCase, ExampleCase):
 
     def adapted(self, name):
         """The domain of the example NAME as an element, changed for this machine."""
-        domain = ElementTree.parse(FOLDER / name).getroot()
+        disk, iso = self.images(self.virsh.folder)
+        domain = example.domain(name, modules.initrd(*DRIVERS), disk)
         domain.set("type", "qemu")
         domain.find("devices/emulator").text = str(guestcase.QEMU)
-        domain.find("memory").text = "512"
-        domain.find("memory").set("unit", "MiB")
         domain.find("cpu").set("mode", "custom")
         ElementTree.SubElement(domain.find("cpu"), "model").text = "neoverse-n1"
-        firmware = assets.firmware()
-        boot = domain.find("os")
-        boot.find("loader").text = str(firmware.code)
-        boot.find("nvram").set("template", str(firmware.vars))
-        for tag, text in (("kernel", assets.kernel()), ("initrd", modules.initrd(*DRIVERS)),
-                          ("cmdline", "console=ttyAMA0 quiet harness")):
-            ElementTree.SubElement(boot, tag).text = str(text)
-        disk, iso = self.images(self.virsh.folder)
-        for device, path in (("disk", disk), ("cdrom", iso)):
-            for source in domain.findall(f"devices/disk[@device='{device}']/source"):
-                source.set("file", str(path))
+        for source in domain.findall("devices/disk[@device='cdrom']/source"):
+            source.set("file", str(iso))
         self.virsh.hand_over(disk, iso)
         return domain
 

@@ -10,26 +10,13 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
                 for name in ("tests/support", "scripts")]
 
 import vfiocase  # noqa: E402
-from vfiocase import NVME, SYSFS  # noqa: E402
+import vfiodevicecases  # noqa: E402
+from vfiocase import NVME  # noqa: E402
 from workbench.guest.cpus import Cpus  # noqa: E402
 from workbench.lab import image  # noqa: E402
 
-DEVICE = "/dev/nvme0n1"
-WAIT = f"until [ -b {DEVICE} ]; do sleep 0.05; done"
 
-
-class Nvme(vfiocase.VfioCase):
-
-    def write(self, where, text, block):
-        """Write TEXT to 4 KiB block BLOCK of the disk; WHERE is the host or a guest."""
-        where.check(f"{WAIT} && echo {text} | dd of={DEVICE} bs=4k seek={block} conv=sync,fsync",
-                    60)
-
-    def assert_read(self, where, text, block):
-        """The block holds TEXT."""
-        where.check(WAIT, 60)
-        self.assertEqual(where.check(f"dd if={DEVICE} bs=4k skip={block} count=1 2> /dev/null | "
-                                     "head -n 1"), text)
+class Nvme(vfiodevicecases.Disk, vfiocase.VfioCase):
 
     def test_data(self):
         """What the host wrote is read in the guest, and the reverse."""

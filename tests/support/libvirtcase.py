@@ -148,10 +148,10 @@ def describe(name, vcpus="<vcpu>2</vcpu>", cpu="", machine="virt", gic=3, ports=
 
 
 class VirshCase(unittest.TestCase):
-    """A test with domains of self.daemon, a Client. RELEASE tells consoles' logs apart."""
+    """A test with domains of self.daemon, a Client. KIND tells the logs of their consoles apart."""
 
     maxDiff = None
-    release = None
+    kind = None
     daemon = None
     drivers = DRIVERS           # what guests load when they have booted
 
@@ -196,7 +196,7 @@ class VirshCase(unittest.TestCase):
         listener, serial = self.console(name)
         clean(listener.close)
         domain.find("devices").append(serial)
-        log = paths.LOGS / "guest" / f"{type(self).__name__}-{self.release}-{name}.console.log"
+        log = paths.LOGS / "guest" / f"{type(self).__name__}-{self.kind}-{name}.console.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         self.define(ElementTree.tostring(domain, encoding="unicode"))
         guest = Domain(self.daemon, name, listener, log, self.drivers)
@@ -217,6 +217,13 @@ class VirshCase(unittest.TestCase):
 
 class LibvirtCase(VirshCase):
     """A test with libvirt of the release that RELEASE, a key of RELEASES, names."""
+
+    release = None
+
+    @property
+    def kind(self):
+        """See VirshCase."""
+        return self.release
 
     def setUp(self):
         try:

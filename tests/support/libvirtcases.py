@@ -7,6 +7,7 @@ For a LibvirtCase. A class that says otherwise than these expects it of its rele
 import libvirtcase
 import restartcases
 from libvirtcase import PLUG_SECONDS
+from shareddomain import SharedDomain
 from workbench.guest.cpus import SYSFS
 from workbench.guest.qemu import GuestError
 
@@ -79,8 +80,8 @@ class Disk:
         self.assertNotEqual(guest.run("ls /dev/vda")[0], 0)
 
 
-class LifeCases(Disk):
-    """What is done with a running domain. Tests take turns with one guest, see domain()."""
+class LifeCases(Disk, SharedDomain):
+    """What is done with a running domain. Tests take turns with one guest (shareddomain.py)."""
 
     # Whether it can be saved and migrated, and what is said otherwise.
     saves = None
@@ -88,37 +89,6 @@ class LifeCases(Disk):
     restores = None
     # vCPUs at the start.
     start = range(2)
-    _domain = None
-
-    @classmethod
-    def describe(cls):
-        """The text of the domain."""
-        raise NotImplementedError
-
-    def domain(self):
-        """The running domain of the class, as it was after the start."""
-        cls = type(self)
-        self.addCleanup(self._hand_back)
-        if cls._domain is None:
-            cls._domain = self.booted(self.describe(), cls)
-        return cls._domain
-
-    def _hand_back(self):
-        guest = self._domain
-        if guest is None:
-            return
-        try:
-            self.assertEqual(self.daemon.state(guest.name), "running", "the state the test left")
-            self.to_start(guest)
-        except BaseException:
-            type(self)._domain = None
-            guest.disconnect()
-            self.daemon.end(guest.name)
-            raise
-
-    def to_start(self, guest):
-        """Bring the guest back to what it was after the start."""
-        guest.check("true")
 
     # --- life ----------------------------------------------------------------------------------
 
@@ -266,9 +236,8 @@ class ActiveCases(LifeCases):
     # {sysfs file of CPU 6: what is in it}
     shape = {"topology/package_cpus_list": "6-7", "topology/thread_siblings_list": "6-7"}
 
-    @classmethod
-    def describe(cls):
-        return libvirtcase.describe("active", VCPUS, f"<topology {cls.topology}/>{NUMA}", ports=28)
+    def describe(self):
+        return libvirtcase.describe("active", VCPUS, f"<topology {self.topology}/>{NUMA}", ports=28)
 
     def to_start(self, guest):
         for number in sorted(self.enabled(guest) - set(self.start)):
@@ -455,8 +424,7 @@ class ActiveCases(LifeCases):
 class InactiveCases(LifeCases):
     """A domain of a released machine version, whose vCPUs cannot be plugged."""
 
-    @classmethod
-    def describe(cls):
+    def describe(self):
         return libvirtcase.describe("inactive", machine="virt-11.1", ports=40)
 
 

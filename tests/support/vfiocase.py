@@ -67,9 +67,13 @@ class VfioCase(labcase.LabCase):
         if labcase.native():
             self.skipTest("the devices of this machine are not for tests to give away; the "
                           "emulated host (LAB_NATIVE=0) has some")
-        self.place = labcase.host("vfio", settings)
+        self.place = self.host()
         self.place.check(f"modprobe -a {' '.join(MODULES)}", 120)
         self.addCleanup(self.take_back, self.state())
+
+    def host(self):
+        """The host with the devices."""
+        return labcase.host("vfio", settings)
 
     def state(self):
         """What the tests may change of the host, as text."""

@@ -86,7 +86,7 @@ def options():
     """Options of the host's QEMU for DISK, to be put behind all others. Raises as tarball()."""
     file = str(tarball()).replace(",", ",,")
     return ["-drive", f"if=none,id=libvirt,format=raw,readonly=on,file={file}",
-            "-device", "virtio-blk-pci,drive=libvirt"]
+            "-device", "virtio-blk-pci,drive=libvirt,bus=pcie.0"]
 
 
 def fetch():
