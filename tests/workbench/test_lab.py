@@ -3,6 +3,7 @@
 # meson: timeout=60 parallel
 """The emulated Arm host, as far as it can be tested without one."""
 
+import argparse
 import lzma
 import os
 import subprocess
@@ -28,7 +29,7 @@ tools.activate()
 from workbench.guest import place  # noqa: E402
 from workbench.guest.guest import Config  # noqa: E402
 from workbench.guest.qemu import GuestError  # noqa: E402
-from workbench.lab import lab  # noqa: E402
+from workbench.lab import command, lab  # noqa: E402
 from workbench.testing import libvirtlab  # noqa: E402
 
 
@@ -91,12 +92,42 @@ class Lab(unittest.TestCase):
     def test_changed_host(self):
         """Fields of the host's Config can be changed, and only those change."""
         with mock.patch.object(lab.image, "guest_files", return_value=("k", "i", "f")), \
+                mock.patch.object(lab.kernels, "kernel", return_value="k"), \
                 mock.patch.object(lab.image, "initrd", return_value="/initrd"), \
                 mock.patch.object(lab.image, "disk", return_value="/disk"):
             usual, changed = (lab.config("qemu", **changes).command()
                               for changes in ({}, {"smp": "7"}))
         self.assertEqual(len(usual), len(changed))
         self.assertEqual([new for old, new in zip(usual, changed) if old != new], ["7"])
+
+    def test_kernel(self):
+        """The host's kernel and initial RAM disk belong together."""
+        with mock.patch.object(lab.image, "guest_files", return_value=("k", "i", "f")), \
+                mock.patch.object(lab.kernels, "kernel", side_effect="kernel-{}".format), \
+                mock.patch.object(lab.image, "initrd", side_effect="initrd-{}".format), \
+                mock.patch.object(lab.image, "disk", return_value="/disk"):
+            config = lab.config("qemu", kernel="iommufd")
+        self.assertEqual((config.kernel, config.initrd), ("kernel-iommufd", "initrd-iommufd"))
+
+    def test_kernel_of_running_host(self):
+        """A host that runs is not taken for one with another kernel."""
+        with tempfile.TemporaryDirectory() as folder, \
+                mock.patch.object(command, "STATE", Path(folder) / "state"):
+            # The second is of a host that was booted when there was no choice.
+            for state in ('{"kernel": "6.12"}', "{}"):
+                command.STATE.write_text(state)
+                for kernel in (None, "6.12"):
+                    command.check_kernel(kernel)
+            with self.assertRaisesRegex(WorkbenchError, "has the kernel 6.12, not iommufd: end it"):
+                command.check_kernel("iommufd")
+
+    def test_kernel_that_is_not_built(self):
+        """With --no-build it is not built."""
+        options = argparse.Namespace(build=False, kernel="iommufd", qemu=None)
+        with mock.patch.object(command, "STATE", Path("/none")), \
+                mock.patch.object(command.linux, "is_built", return_value=False), \
+                self.assertRaisesRegex(WorkbenchError, "scripts/lab --kernel iommufd build first"):
+            command.start(options)
 
     def test_process(self):
         """Exit statuses; one of a signal is negative."""
@@ -175,13 +206,13 @@ class Cross(unittest.TestCase):
         module("vfio-pci", "vfio-pci-core")
         module("vfio-pci-core", "vfio")
         module("vfio", "")
-        modules._prepare(self.folder, "a.deb")
+        modules.prepare(self.folder, "a.deb")
         self.assertEqual((self.folder / "modules.dep").read_text(), "vfio.ko:\n"
                          "vfio-pci.ko: vfio-pci-core.ko vfio.ko\nvfio-pci-core.ko: vfio.ko\n")
         self.assertEqual((self.folder / "release").read_text(), "6.12.1-arm64")
         module("igb", "i2c_algo_bit")
         with self.assertRaisesRegex(WorkbenchError, "igb of a.deb needs i2c-algo-bit"):
-            modules._prepare(self.folder, "a.deb")
+            modules.prepare(self.folder, "a.deb")
 
 
 class Libvirt(unittest.TestCase):

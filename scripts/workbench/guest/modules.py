@@ -20,17 +20,22 @@ NAMES = ("virtio_net", "net_failover", "failover", "virtio_blk",
          "virtio_scsi", "sr_mod", "cdrom", "usbhid", "hid-generic", "hid",
          "9p", "9pnet", "9pnet_virtio", "netfs")
 KERNELS = ("6.12", "7")         # those of assets.kernel_names() that have all of them
-# All that is needed of others.
-_NETWORK = NAMES[:3] + ("virtio_pci", "virtio_pci_legacy_dev", "virtio_pci_modern_dev")
+# All that is needed of others: a network, and VFIO, which came in more parts before 6.3.
+_FEW = NAMES[:3] + ("virtio_pci", "virtio_pci_legacy_dev", "virtio_pci_modern_dev",
+                    "vfio", "vfio_virqfd", "vfio_iommu_type1", "vfio-pci-core", "vfio-pci")
 
 
 def files(kernel=assets.DEFAULT_KERNEL):
     """{name in a guest's initial RAM disk: path} of the modules of assets.kernel(KERNEL).
 
-    These are NAMES, but of kernels that are not in KERNELS only those of a virtio network.
-    Raises WorkbenchError when their package cannot be had.
+    These are NAMES, but of kernels that are not in KERNELS only those of a virtio network and of
+    VFIO. Raises WorkbenchError when their package cannot be had.
     """
-    folder = _folder(kernel)
+    return of_folder(_folder(kernel))
+
+
+def of_folder(folder):
+    """{name in a guest's initial RAM disk: path} of the modules in FOLDER. Needs prepare()."""
     release = (folder / "release").read_text(encoding="utf-8")
     return {f"lib/modules/{release}/{path.name}": path for path in folder.iterdir()
             if path.suffix in (".ko", ".dep")}
@@ -58,9 +63,9 @@ def _folder(kernel):
     package = assets.kernel_package(kernel)
     folder = paths.GUEST / f"modules-{kernel}"
     stamp = folder / "package"
-    names = NAMES if kernel in KERNELS else _NETWORK
+    names = NAMES if kernel in KERNELS else _FEW
     wanted = f"{package} {' '.join(names)}\n"
-    if stamp.exists() and stamp.read_text(encoding="utf-8") == wanted:
+    if atomic.holds(stamp, wanted):
         return folder
     step(f"Fetching modules of the Linux {kernel} kernel into {folder.relative_to(paths.TOP)}")
     try:
@@ -74,7 +79,7 @@ def _folder(kernel):
     with atomic.new_folder(folder) as new:
         debfiles.extract(deb, {f"{name}.ko": rf".*/{re.escape(name)}\.ko(\.xz)?"
                                for name in names}, new)
-        _prepare(new, deb)
+        prepare(new, deb)
         (new / stamp.name).write_text(wanted, encoding="utf-8")
     return folder
 
@@ -86,8 +91,11 @@ def _fetch(package):
     return deb
 
 
-def _prepare(folder, deb):
-    """Decompress the modules in FOLDER, and write what depends on what, and their release."""
+def prepare(folder, source):
+    """Decompress the modules in FOLDER, and write what depends on what, and their release.
+
+    SOURCE is what they are from, for messages. Raises WorkbenchError when one is missing.
+    """
     needs, releases = {}, set()
     for path in folder.glob("*.ko"):
         data = path.read_bytes()
@@ -102,8 +110,8 @@ def _prepare(folder, deb):
         result = {}
         for need in filter(None, needs[name]):
             if need not in by_name:
-                raise WorkbenchError(f"The module {name} of {deb} needs {need}, which modules.py "
-                                     "does not name.")
+                raise WorkbenchError(f"The module {name} of {source} needs {need}, which is not "
+                                     "among those that modules.py names.")
             for found in (by_name[need], *closure(by_name[need])):
                 # To the end: busybox loads the last one first.
                 result.pop(found, None)

@@ -15,19 +15,34 @@ import time
 import tty
 from pathlib import Path
 
-from ..build import cross, emulators
+from ..build import cross, emulators, linux
 from ..system import paths, tools
 from ..ui.report import WorkbenchError, info, step
+from . import kernels
 
 STATE = paths.LAB / "running.json"
 _PROMPT = "host# "
 
 
-def build():
-    """Build both QEMUs that the lab needs, as far as something changed."""
+def build(options):
+    """Build what the lab needs, as far as something changed: both QEMUs, and OPTIONS.kernel if that
+    is made here.
+    """
     emulators.build("patched", ["qemu-system-aarch64", "qemu-img"])
     if cross.needed():
         cross.build()
+    if options.kernel in linux.names():
+        linux.build(options.kernel)
+    return 0
+
+
+def _prepare(options):
+    """Build, or, if OPTIONS say not to, raise WorkbenchError for a kernel that is not built."""
+    if options.build:
+        build(options)
+    elif options.kernel in linux.names() and not linux.is_built(options.kernel):
+        raise WorkbenchError(f"The kernel {options.kernel} is not built: run scripts/lab --kernel "
+                             f"{options.kernel} build first.")
 
 
 class _Running:
@@ -83,23 +98,32 @@ def _state():
     return None
 
 
+def check_kernel(wanted):
+    """Raise WorkbenchError if the host that runs has not the kernel WANTED; None is any."""
+    kernel = json.loads(STATE.read_text(encoding="utf-8")).get("kernel", kernels.DEFAULT)
+    if wanted not in (None, kernel):
+        raise WorkbenchError(f"The host that runs has the kernel {kernel}, not {wanted}: end it "
+                             "with scripts/lab stop, then run the same command again.")
+
+
 def start(options):
-    """Boot the host, to go on after this command. OPTIONS has qemu and build."""
+    """Boot the host, to go on after this command. OPTIONS has qemu, kernel and build."""
     state = _state()
     if state:
         info(f"the host runs already (process {state[0]})")
+        check_kernel(options.kernel)
         return 0
-    if options.build:
-        build()
+    _prepare(options)
     _activate()
     from ..guest.guest import Guest
     from . import lab
     step("Booting the Arm host")
     begin = time.monotonic()
-    with Guest(lab.config(options.qemu), "lab", detached=True) as guest:
+    kernel = options.kernel or kernels.DEFAULT
+    with Guest(lab.config(options.qemu, kernel), "lab", detached=True) as guest:
         release = guest.wait_ready()
-        STATE.write_text(json.dumps({"pid": guest.process.pid, "folder": str(guest.folder)}),
-                         encoding="utf-8")
+        STATE.write_text(json.dumps({"pid": guest.process.pid, "folder": str(guest.folder),
+                                     "kernel": kernel}), encoding="utf-8")
         print(f"Linux {release} is up after {time.monotonic() - begin:.0f} s, process "
               f"{guest.process.pid}. Its console: scripts/lab shell. Its end: scripts/lab stop.")
     return 0
@@ -130,14 +154,15 @@ def _host(options):
     from ..guest.qemu import GuestError
     from . import lab
     state = _state()
-    if not state and options.build:
-        build()
+    if not state:
+        _prepare(options)
     try:
         if state:
+            check_kernel(options.kernel)
             host = lab.Lab(guest=_Running(*state))
         else:
             step("Booting the Arm host")
-            host = lab.Lab("lab", lab.config(options.qemu))
+            host = lab.Lab("lab", lab.config(options.qemu, options.kernel or kernels.DEFAULT))
         with host:
             yield host
     except GuestError as error:

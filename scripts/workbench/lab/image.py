@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What the emulated Arm host boots with: kernel, modules, and QEMU with all that a guest needs."""
 
-import os
 from pathlib import Path
 
 from ..build import cross
-from ..guest import assets, initramfs, modules
-from ..system import paths
+from ..guest import assets, initramfs
+from ..system import atomic, paths
 from ..ui.report import WorkbenchError, step
+from . import kernels
 
 HOOK = Path(__file__).parent / "files" / "hook"
 DISK_SIZE = 64 << 20
@@ -21,17 +21,17 @@ def binary(name=cross.TARGETS[0]):
     return path
 
 
-def contents(kernel=assets.DEFAULT_KERNEL):
+def contents(kernel=kernels.DEFAULT):
     """{name on the host: path here} of what is added to the initial RAM disk of test guests.
 
-    KERNEL, a name that assets.kernel() knows, is the host's.
-    What guests boot has its place there, too, so that most tests need to copy nothing.
+    KERNEL, one of kernels.names(), is the host's. What guests boot has its place there, too, so
+    that most tests need to copy nothing.
     """
     programs = [binary(name) for name in cross.TARGETS]
     files = {f"lib/{name}": path for name, path in cross.libraries_of(*programs).items()}
     for path in programs:
         files[f"bin/{path.name}"] = _stripped(path)
-    files |= modules.files(kernel)
+    files |= kernels.module_files(kernel)
     files["etc/hook"] = HOOK
     files |= {f"lab/{path.name}": path for path in guest_files()}
     return files
@@ -53,32 +53,28 @@ def known():
 def _stripped(path):
     target = paths.LAB / path.name
     if not target.exists() or target.stat().st_mtime < path.stat().st_mtime:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        new = target.with_name(f".new-{os.getpid()}-{path.name}")
-        cross.strip(path, new)
-        new.replace(target)
+        with atomic.new_file(target) as new:
+            cross.strip(path, new)
     return target
 
 
-def initrd(kernel=assets.DEFAULT_KERNEL):
+def initrd(kernel=kernels.DEFAULT):
     """Return the path of the host's initial RAM disk, made anew when something in it changed.
 
-    KERNEL, a name that assets.kernel() knows, is the host's.
-    Raises WorkbenchError when QEMU for the host is not built or a package cannot be had.
+    KERNEL, one of kernels.names(), is the host's. Raises WorkbenchError when QEMU for the host is
+    not built or a package cannot be had.
     """
     base = assets.initrd()
     files = contents(kernel)
     wanted = "".join(f"{name} {path} {path.stat().st_mtime_ns} {path.stat().st_size}\n"
                      for name, path in sorted({**files, "": base}.items()))
-    name = "initrd" if kernel == assets.DEFAULT_KERNEL else f"initrd-{kernel}"
+    name = "initrd" if kernel == kernels.DEFAULT else f"initrd-{kernel}"
     target, stamp = paths.LAB / f"{name}.cpio", paths.LAB / f"{name}.files"
-    if target.exists() and stamp.exists() and stamp.read_text(encoding="utf-8") == wanted:
+    if target.exists() and atomic.holds(stamp, wanted):
         return target
     step(f"Making the Arm host's {target.relative_to(paths.TOP)}")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    new = target.with_name(f".new-{os.getpid()}-{target.name}")
-    new.write_bytes(initramfs.extended(base.read_bytes(), files))
-    new.replace(target)
+    with atomic.new_file(target) as new:
+        new.write_bytes(initramfs.extended(base.read_bytes(), files))
     stamp.write_text(wanted, encoding="utf-8")
     return target
 

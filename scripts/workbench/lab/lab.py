@@ -21,7 +21,7 @@ from ..guest.qemu import FACTOR, GuestError
 from ..guest.place import LOCAL
 from ..system import paths, polling
 from ..system.process import own_memory
-from . import image
+from . import image, kernels
 
 HERE = "10.0.2.2"
 
@@ -34,16 +34,17 @@ RECOMMENDED = (r"warning: Number of (SMP|hotpluggable) cpus requested \(\d+\) ex
                r"recommended cpus supported by KVM \(\d+\)$")
 
 
-def config(qemu=None, **changes):
+def config(qemu=None, kernel=kernels.DEFAULT, **changes):
     """The Config of the host; QEMU is the emulator, CHANGES are fields of Config.
 
-    Raises WorkbenchError when something is missing that the host boots with.
+    KERNEL, one of kernels.names(), is the host's. Raises WorkbenchError when something is missing
+    that the host boots with.
     """
-    kernel, _, firmware = image.guest_files()
+    _, _, firmware = image.guest_files()
     fields = {
         "qemu": qemu or paths.PATCHED / "qemu-system-aarch64", "machine": MACHINE, "cpu": CPU,
-        "smp": "2", "memory": "4G", "kernel": kernel, "firmware": firmware,
-        "initrd": image.initrd(),
+        "smp": "2", "memory": "4G", "kernel": kernels.kernel(kernel), "firmware": firmware,
+        "initrd": image.initrd(kernel),
         # A crash ends the emulator, and with that all waiting for the host.
         "append": "quiet harness panic=-1",
         "extra": [

@@ -57,6 +57,10 @@ NEEDS = {
         Need("setuptools", "python3-setuptools", "python3-setuptools", "python"),
         Need("wheel", "python3-wheel", "python3-wheel", "python"),
     ),
+    # For Linux, beside "build".
+    "linux": (
+        Need("bc", "bc", "bc"),
+    ),
     "test": (
         Need("iasl", "acpica-tools", "acpica-tools"),
         Need("codespell", "codespell", "codespell"),

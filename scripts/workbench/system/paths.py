@@ -50,6 +50,8 @@ DISTRIBUTION = BUILD / "distribution"
 GUEST = BUILD / "guest"
 LAB = BUILD / "lab"
 LIBVIRT = BUILD / "libvirt"
+# Kernels of our own for the Arm host.
+LINUX = BUILD / "linux"
 LOGS = BUILD / "logs"
 MESON = BUILD / "meson"
 # Tests of others: kvm-unit-tests, LTP and programs for guests.

@@ -6,7 +6,7 @@ import re
 import shutil
 from collections import namedtuple
 
-from ..build import cross, emulators
+from ..build import cross, emulators, linux
 from ..series import tree
 from ..system import host, paths, tools
 from ..system.programs import run
@@ -34,7 +34,7 @@ NEEDS["other-targets"] = (("patched", None),
 NEEDS["examples"] = (("patched", ("qemu-system-aarch64", "qemu-img")),)
 NEEDS["management"] = NEEDS["ports"]
 NEEDS["kvm"] = (("patched", ("qemu-system-aarch64", "qemu-img")), ("arm64", cross.TARGETS))
-NEEDS["vfio"] = NEEDS["kvm"]
+NEEDS["vfio"] = NEEDS["vfio-iommufd"] = NEEDS["host-6.1"] = NEEDS["kvm"]
 NEEDS["outside"] = (*NEEDS["kvm"], ("pristine", ("qemu-system-aarch64",)),
                     ("pristine-arm64", ("qemu-system-aarch64",)))
 NEEDS["distribution"] = (("patched", ("qemu-system-aarch64", "qemu-img")),)
@@ -43,7 +43,7 @@ NEEDS.update({long: NEEDS[short] for short, long in discovery.LONG.items()})
 NEEDS["other-targets-long"] += (("targets", ("mips64el", "sparc64")),)
 # Suites that boot firmware or kernels.
 BOOTING = ("compat", "guest", "other-targets", "ports", "examples", "management", "distribution",
-           "kvm", "vfio", "outside", "packages")
+           "kvm", "vfio", "vfio-iommufd", "host-6.1", "outside", "packages")
 BOOTING += tuple(long for short, long in discovery.LONG.items() if short in BOOTING)
 # In this order: what fails fast comes first.
 DEFAULT = ("workbench", "series", "topics", "qtest", "compat", "other-targets", "guest", "ports",
@@ -115,6 +115,8 @@ def prepare(wanted):
         build_packages()
     if "vfio" in wanted and cross.needed():
         libvirtlab.fetch()
+    if "vfio-iommufd" in wanted and cross.needed():
+        build_linux()
 
 
 def fetch():
@@ -126,10 +128,9 @@ def fetch():
         for name in assets.kernel_names():
             assets.kernel(name)
         assets.initrd_kexec()
-        for name in modules.KERNELS:
+        for name in assets.kernel_names():
             modules.files(name)
-        if cross.needed():
-            cross.toolchain()      # for programs that guests run
+        cross.toolchain()          # for programs that guests run
     except WorkbenchError as error:
         # What can be tested without is tested; the others say themselves what they lack.
         info(f"Not all that guests need can be had: {error}")
@@ -150,6 +151,14 @@ def build_packages():
     for release in deb.RELEASES:
         deb.build(release)
     rpm.build()
+
+
+def build_linux():
+    """Have the kernels of our own for the Arm host, with their modules."""
+    from ..lab import kernels  # not needed for most suites
+    for name in linux.names():
+        kernels.kernel(name)
+        kernels.module_files(name)
 
 
 def fetch_libvirt():
