@@ -3,6 +3,7 @@
 # meson: timeout=900 suite=kvm parallel
 """A host with Linux 6.1, whose KVM cannot leave to QEMU which CPUs the guest may turn on."""
 
+import functools
 import re
 import sys
 from pathlib import Path
@@ -12,7 +13,6 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
 
 import labcase  # noqa: E402
 from labcase import GuestError  # noqa: E402
-from workbench.guest import assets  # noqa: E402
 from workbench.lab import image, lab  # noqa: E402
 
 REASON = ("it needs KVM with SMCCC filters, which the kernel of this host does not have; use "
@@ -21,16 +21,11 @@ ADDED = {"driver": "host-arm-cpu", "id": "new", "socket-id": 0, "cluster-id": 0,
          "thread-id": 0}
 
 
-def old_host():
-    """The Config of the emulated host with the old kernel."""
-    return lab.config(kernel=assets.kernel("6.1"), initrd=image.initrd("6.1"))
-
-
 class OldHost(labcase.LabCase):
 
     def setUp(self):
         # Also on an Arm host, whose kernel is newer.
-        self.place = labcase.host("6.1", old_host)
+        self.place = labcase.host("6.1", functools.partial(lab.config, kernel="6.1"))
 
     def config(self, *arguments, **changes):
         return super().config(*arguments, **{"smp": "2,maxcpus=4", "qemu": image.binary(),

@@ -9,7 +9,6 @@ table of docs/system/devices/vfio-pci.rst, which must have each case.
 
 import errno
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
                 for name in ("tests/support", "scripts")]
 
 import labcase  # noqa: E402
+import vfiodocument  # noqa: E402
 from guestcase import QEMU, GuestCase, Refused  # noqa: E402
 from workbench.guest.qemu import Qemu  # noqa: E402
 from workbench.system import paths  # noqa: E402
@@ -27,7 +27,6 @@ ADDRESS = "0000:02:00.0"
 GROUP = "/dev/vfio/7"
 NODE = "/dev/vfio/devices/vfio0"
 TOKEN = "11111111-2222-3333-4444-555555555555"
-DOCUMENT = paths.QEMU_SRC / "docs/system/devices/vfio-pci.rst"
 
 NOT_VISIBLE = "the host's /dev/vfio is not visible to QEMU"
 SHARED = "the IOMMU group is not viable: 0000:02:00.1 (tg3) still uses a host driver"
@@ -199,22 +198,17 @@ class Errno(GuestCase):
 
     def test_document(self):
         """The document has each step and errno, and the words by which they are looked for."""
-        text = DOCUMENT.read_text(encoding="utf-8")
-        steps = {GROUP: "Could not open '/dev/vfio/N'", NODE: "Failed to open",
+        steps = {GROUP: "Could not open '/dev/vfio/N'",
+                 NODE: "Failed to open /dev/vfio/devices/vfioN",
                  "SET_CONTAINER": "Failed to set group container",
                  "SET_IOMMU": "Failed to set iommu for container",
                  "GET_DEVICE": "error getting device from group N", "BIND": "error bind device",
-                 "MAP_DMA": "vfio_container_dma_map"}
-        found, step = set(), ""
-        for row in re.split(r"\n   \* -", text)[1:]:
-            what, names = re.split(r"\n     -", row)[:2]
-            step = what.strip() or step
-            found |= {(step, name) for name in re.findall(r"\bE[A-Z]+\b", names)}
-        for wanted, name, _, _ in (*GROUPS, *IOMMUFD):
+                 "MAP_DMA": "vfio_container_dma_map(...)"}
+        found = {(words, name) for words, names in vfiodocument.rows() for name in names}
+        for step, name, _, _ in (*GROUPS, *IOMMUFD):
             # There is none of the first, and the second is as with the node of a group.
-            if wanted not in ("VIABLE", "/dev/vfio/vfio"):
-                self.assertTrue(any(steps[wanted] in step and name == other
-                                    for step, other in found), (wanted, name))
+            if step not in ("VIABLE", "/dev/vfio/vfio"):
+                self.assertIn((steps[step], name), found)
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ class SharedGuest:
         self.addCleanup(self._hand_back)
         if cls._guest is None:
             cls._guest = self.start_shared(
-                f"{cls.__module__}.{cls.__qualname__}".replace("__main__.", ""))
+                f"{self.prefix}{cls.__module__}.{cls.__qualname__}".replace("__main__.", ""))
             cls._cpus = Cpus(cls._guest)
             self.wait_shared(cls._guest)
             cls._start = cls._cpus.taken()
