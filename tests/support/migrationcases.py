@@ -37,6 +37,22 @@ class Moving:
         """Begin to move the guest with CAPABILITIES."""
         migration.begin(source, destination, f"unix:{self.folder()}/migration", *capabilities)
 
+    def start_slow_migration(self, source, destination):
+        """Begin to move the guest, too slowly to come to an end; returns when that has begun."""
+        source.qmp("migrate-set-parameters", {"max-bandwidth": 100000})
+        uri = f"unix:{self.folder()}/migration"
+        destination.qmp("migrate-incoming", {"uri": uri})
+        source.qmp("migrate", {"uri": uri})
+        source.wait_for(lambda: source.qmp("query-migrate").get("status") == "active",
+                        "migration is active")
+
+    def cancelled(self, source, destination):
+        """The migration is cancelled, and the other side has ended."""
+        self.cancel_migration(source)
+        # It ends with what it has got until then, and what that is is a matter of luck.
+        destination.expect(status=1, says=".")
+        self.assertEqual(destination.wait_end(), 1, destination.process.errors())
+
     def migration_status(self, source):
         """Wait for the end of the migration; returns the status on the source."""
         return migration.wait_end(source)
@@ -46,6 +62,33 @@ class Moving:
         self.assertEqual(self.migrate(source, destination, *capabilities), "completed",
                          destination.process.errors())
         self.arrived(source, destination)
+
+    def moved_by_postcopy(self, source, destination):
+        """Move the guest, which runs on the other side before its memory is there.
+
+        Skips the test where the host does not allow that.
+        """
+        try:
+            destination.qmp("migrate-set-capabilities", {"capabilities": [
+                {"capability": "postcopy-ram", "state": True}]})
+        except Refused as error:
+            self.skipTest(f"the host of the guest does not allow postcopy: {error}")
+        source.qmp("migrate-set-capabilities", {"capabilities": [
+            {"capability": "events", "state": True}]})
+        # So slow that it would not come to an end by itself.
+        source.qmp("migrate-set-parameters", {"max-bandwidth": 4 << 20})
+        self.start_migration(source, destination, "postcopy-ram")
+        source.event("MIGRATION", 60, status="active")
+        source.qmp("migrate-start-postcopy")
+        source.event("MIGRATION", 60, status="postcopy-active")
+        self.assertEqual(self.migration_status(source), "completed",
+                         destination.process.errors())
+        self.arrived(source, destination)
+
+    def write_memory(self, guest, number):
+        """Have the guest's CPU NUMBER write 32 MiB again and again, until /tmp/writer is killed."""
+        guest.check(f"(while :; do taskset -c {number} dd if=/dev/urandom of=/tmp/written bs=1M "
+                    "count=32 2> /dev/null; done) & echo $! > /tmp/writer")
 
     def arrived(self, source, destination):
         """The migration is complete: the guest runs on the other side."""
@@ -160,18 +203,10 @@ class MigrationCases(Moving):
         source, cpus = self.boot()
         cpus.plug(2)
         target, _ = self.destination(source, cpus)
-        source.qmp("migrate-set-parameters", {"max-bandwidth": 100000})
-        uri = f"unix:{self.folder()}/migration"
-        target.qmp("migrate-incoming", {"uri": uri})
-        source.qmp("migrate", {"uri": uri})
-        source.wait_for(lambda: source.qmp("query-migrate").get("status") == "active",
-                        "migration is active")
+        self.start_slow_migration(source, target)
         self.assert_refused("migrat", cpus.add, 3)
         self.assert_refused("migrat", cpus.delete, 2)
-        self.cancel_migration(source)
-        # It ends with what it has got until then, and what that is is a matter of luck.
-        target.expect(status=1, says=".")
-        self.assertEqual(target.wait_end(), 1, target.process.errors())
+        self.cancelled(source, target)
         self.assert_cpus(cpus, range(3))
         cpus.plug(3)
         cpus.unplug(2)
@@ -219,9 +254,8 @@ class ModeCases(Moving):
             cpus.plug(number)
         for number in (1, 2):
             cpus.unplug(number)
-        # 32 MiB again and again, on a CPU that came.
-        source.check("(while :; do taskset -c 6 dd if=/dev/urandom of=/tmp/written bs=1M count=32 "
-                     "2> /dev/null; done) & echo $! > /tmp/writer")
+        # On a CPU that came.
+        self.write_memory(source, 6)
         return source, cpus
 
     def destination_with_holes(self, source, cpus, **changes):
@@ -242,21 +276,7 @@ class ModeCases(Moving):
         """The CPUs run on the other side before their memory is there."""
         source, cpus = self.boot_with_holes()
         target, there = self.destination_with_holes(source, cpus)
-        try:
-            target.qmp("migrate-set-capabilities", {"capabilities": [
-                {"capability": "postcopy-ram", "state": True}]})
-        except Refused as error:
-            self.skipTest(f"the host of the guest does not allow postcopy: {error}")
-        source.qmp("migrate-set-capabilities", {"capabilities": [
-            {"capability": "events", "state": True}]})
-        # So slow that it would not come to an end by itself.
-        source.qmp("migrate-set-parameters", {"max-bandwidth": 4 << 20})
-        self.start_migration(source, target, "postcopy-ram")
-        source.event("MIGRATION", 60, status="active")
-        source.qmp("migrate-start-postcopy")
-        source.event("MIGRATION", 60, status="postcopy-active")
-        self.assertEqual(self.migration_status(source), "completed", target.process.errors())
-        self.arrived(source, target)
+        self.moved_by_postcopy(source, target)
         self.assert_goes_on(target, there)
 
     def test_multifd(self):

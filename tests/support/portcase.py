@@ -10,6 +10,8 @@ DISK_SIZE = 4096
 # A few hundred ports take minutes to boot where the machine has other work, too.
 BOOT_SECONDS = 600
 PLUG_SECONDS = 120
+# Options for a root port of any machine, and for come_and_go()
+PORT = ("-device", "pcie-root-port,id=rp,bus=pcie.0,chassis=1,slot=1")
 # Hot-plug by ACPI instead of PCI Express
 ACPI = ("-global", "acpi-ged.acpi-pci-hotplug-with-bridge-support=on")
 
@@ -50,6 +52,18 @@ def disk(number, port, driver="virtio-blk-pci"):
 def option(arguments):
     """The -device option that does what device_add does with ARGUMENTS."""
     return ["-device", qemu.option(arguments)]
+
+
+def come_and_go(guest, times=4):
+    """Have a device behind PORT come and go, TIMES times. Raises GuestError."""
+    listed = "grep -q 0x1044 /sys/bus/pci/devices/*/device"
+    for number in range(times):
+        ident = f"rng{number}"
+        guest.qmp("device_add", {"driver": "virtio-rng-pci", "id": ident, "bus": "rp"})
+        guest.check(f"until {listed}; do usleep 20000; done", 60)
+        guest.delete_device(ident)
+        guest.event("DEVICE_DELETED", 60, device=ident)
+        guest.check(f"while {listed}; do usleep 20000; done", 60)
 
 
 class PortCase(guestcase.GuestCase):
