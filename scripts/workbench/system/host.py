@@ -5,6 +5,7 @@ import glob
 import os
 import shutil
 import subprocess
+import tempfile
 from dataclasses import dataclass
 
 from ..ui.report import WorkbenchError, step
@@ -20,7 +21,8 @@ class Need:
     """Something to find, and the packages that have it.
 
     kind: "command"; "module" of pkg-config, whose name may end with a condition such as
-    " >= 1.2"; "header" of C; or "python", a module of Python.
+    " >= 1.2"; "header" of C; "python", a module of Python; or "clang", an option with which
+    clang can link.
     """
 
     name: str
@@ -70,6 +72,13 @@ NEEDS = {
         Need("virsh", "libvirt-clients", "libvirt-client"),
         # virt-xml-validate runs it.
         Need("xmllint", "libxml2-utils", "libxml2"),
+    ),
+    # For clang's sanitizers. Without llvm-symbolizer reports have addresses and no names.
+    "sanitizers": (
+        Need("clang", "clang", "clang"),
+        Need("clang++", "clang", "clang"),
+        Need("llvm-symbolizer", "llvm", "llvm"),
+        Need("-fsanitize=address", "libclang-rt-dev", "compiler-rt", "clang"),
     ),
     "roots": (
         Need("mmdebstrap", "mmdebstrap", "mmdebstrap"),
@@ -144,11 +153,22 @@ def _met(need):
         from .tools import PYTHON  # tools needs report only; avoid a cycle at import
         return subprocess.run([PYTHON, "-c", f"import {need.name}"], check=False,
                               capture_output=True).returncode == 0
+    if need.kind == "clang":
+        return _links(need.name)
     if not shutil.which("pkg-config"):
         # libfdt of older Debian releases has no .pc file; the compiler would find it, we cannot.
         return False
     return subprocess.run(["pkg-config", "--exists", need.name], check=False).returncode == 0 \
         or (need.name == "libfdt" and os.path.exists("/usr/include/libfdt.h"))
+
+
+def _links(option):
+    """True if clang is there and has the library that it links with OPTION."""
+    with tempfile.TemporaryDirectory(prefix="clang-") as folder:
+        return shutil.which("clang") is not None and subprocess.run(
+            ["clang", option, "-x", "c", "-", "-o", f"{folder}/x"],
+            input="int main(void) { return 0; }", text=True, capture_output=True,
+            check=False).returncode == 0
 
 
 def how_to_install(needs):

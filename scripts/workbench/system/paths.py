@@ -26,6 +26,10 @@ CROSS = BUILD / "cross"
 TARGETS = BUILD / "targets"
 # With all features. FULL-RELEASE are those for packages, which are beside it.
 FULL = BUILD / "full"
+# With AddressSanitizer and UndefinedBehaviorSanitizer, and with ThreadSanitizer.
+ASAN = BUILD / "asan"
+TSAN = BUILD / "tsan"
+TSAN_GLIB = BUILD / "tsan-glib"
 PACKAGES = BUILD / "packages"
 
 # ccache hashes the relative path from build to source folder. So each source is a folder named
@@ -34,6 +38,8 @@ BASE_SRC = BUILD / "base" / "qemu"
 PRISTINE = BUILD / "base" / "pristine"
 PRISTINE_ARM64 = BUILD / "base" / "arm64"
 PRISTINE_TARGETS = BUILD / "base" / "targets"
+PRISTINE_ASAN = BUILD / "base" / "asan"
+PRISTINE_TSAN = BUILD / "base" / "tsan"
 BISECT_SRC = BUILD / "bisect" / "qemu"
 BISECT_BUILD = BUILD / "bisect" / "build"
 BISECT_ARM64 = BUILD / "bisect" / "arm64"
@@ -53,6 +59,8 @@ LIBVIRT = BUILD / "libvirt"
 # Kernels of our own for the Arm host.
 LINUX = BUILD / "linux"
 LOGS = BUILD / "logs"
+# What sanitizers have reported, in a folder for each suite.
+REPORTS = LOGS / "sanitizers"
 MESON = BUILD / "meson"
 # Tests of others: kvm-unit-tests, LTP and programs for guests.
 OUTSIDE = BUILD / "outside"
