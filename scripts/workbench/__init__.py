@@ -11,6 +11,7 @@ to imports without a cycle.
     series      the patches, and the git repository of QEMU with them
     build       QEMU, compiled for this machine and for an Arm host
     packages    packages for distributions
+    sanitize    reports of sanitizers, and which of them are known
     guest       what a guest boots with, its QEMU, its console
     distribution  a Debian that guests boot from its own disk
     lab         an emulated Arm host, in which guests run with KVM

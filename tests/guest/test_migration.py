@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-# meson: timeout=600 parallel
+# meson: timeout=600 parallel sanitizers=asan,tsan
 """Migration and snapshots of guests whose CPUs came and went."""
 
 import sys

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-# meson: timeout=900 parallel
+# meson: timeout=900 parallel sanitizers=asan,tsan
 """CPUs come and go in a running Linux guest."""
 
 import random

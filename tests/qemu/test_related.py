@@ -1,7 +1,10 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-# meson: suite=qtest timeout=900
-"""QEMU's own qtests for what the series touches, on the patched build."""
+# meson: suite=qtest timeout=900 sanitizers=asan,tsan,pristine
+"""QEMU's own qtests for what the series touches, on the patched build.
+
+scripts/sanitize runs them on builds with a sanitizer, the pristine one among them.
+"""
 
 import sys
 import unittest
@@ -16,8 +19,10 @@ from workbench.testing import qtests, tap  # noqa: E402
 from workbench.ui import report  # noqa: E402
 
 
+PATCHED = qtests.SOURCE == paths.QEMU_SRC
+
 try:
-    NAMES, WRONG = qtests.related(paths.PATCHED, paths.QEMU_SRC), None
+    NAMES, WRONG = qtests.related(qtests.BUILD, qtests.SOURCE, complete=PATCHED), None
 except report.WorkbenchError as error:
     NAMES, WRONG = [], error
 
@@ -29,16 +34,17 @@ class Related(unittest.TestCase):
     def setUpClass(cls):
         if WRONG:
             raise WRONG
-        cls.results = qtests.run(paths.PATCHED, paths.QEMU_SRC, NAMES, "related")
+        cls.results = qtests.run(qtests.BUILD, qtests.SOURCE, NAMES, "related")
 
+    @unittest.skipUnless(PATCHED, "the pristine QEMU has no tests of the series")
     def test_own(self):
         """The tests that the series adds are among them."""
-        self.assertGreaterEqual(len(qtests.added(paths.QEMU_SRC)), 3)
+        self.assertGreaterEqual(len(qtests.added(qtests.SOURCE)), 3)
 
     def judge(self, name):
         """The result of the qtest `name` becomes that of the calling test."""
         result = self.results[name]
-        self.assertEqual(qtests.own_skips(result, paths.QEMU_SRC), [], "skipped")
+        self.assertEqual(qtests.own_skips(result, qtests.SOURCE), [], "skipped")
         if result.status == "SKIP":
             self.skipTest((result.output.strip().splitlines() or ["it says no reason"])[-1])
         self.assertEqual(result.status, "OK", f"{', '.join(sorted(result.failed))}\n"

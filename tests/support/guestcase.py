@@ -2,8 +2,8 @@
 """What the tests with real guests share.
 
 Environment: GUEST_QEMU names another qemu-system-aarch64 than build/patched's, GUEST_LONG=1 runs
-the tests in full length, GUEST_TIMEOUT_FACTOR stretches all timeouts. For GUEST_SEED see
-killcases.py.
+the tests in full length, GUEST_TIMEOUT_FACTOR stretches all timeouts, and GUEST_PREFIX is what the
+names of guests begin with. For GUEST_SEED see killcases.py.
 """
 
 import os
@@ -43,7 +43,7 @@ class GuestCase(unittest.TestCase):
     maxDiff = None
     place = LOCAL
     # What the names of guests begin with: tests of the same name may run beside each other.
-    prefix = ""
+    prefix = os.environ.get("GUEST_PREFIX", "")
 
     @classmethod
     def setUpClass(cls):

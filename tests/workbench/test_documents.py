@@ -19,7 +19,7 @@ TOP = fake.TOP
 PAGES = sorted([*TOP.glob("*.md"), *(TOP / "docs").glob("*.md"), *(TOP / "examples").glob("*.md"),
                 *(TOP / "tests").glob("*.md")])
 # Commands whose first word is a verb with options of its own.
-VERBS = ("scripts/series", "scripts/lab", "scripts/package")
+VERBS = ("scripts/series", "scripts/lab", "scripts/package", "scripts/sanitize")
 
 
 def text_without_blocks(text):

@@ -140,16 +140,31 @@ def _meson(build):
     return [str(meson)]
 
 
-def names(build, suite):
-    """The names of the tests of Meson suite SUITE in the build folder BUILD, as a sorted list."""
+def _tests(build):
+    """What Meson knows of each test of the build folder BUILD, as a list of dictionaries."""
     done = subprocess.run(_meson(build) + ["introspect", "--tests", str(build)],
                           env=tools.environment(), capture_output=True, text=True, check=False)
     if done.returncode:
         raise WorkbenchError(f"meson introspect {build} failed: {done.stderr.strip()}")
-    tests = json.loads(done.stdout)
+    return json.loads(done.stdout)
+
+
+def names(build, suite):
+    """The names of the tests of Meson suite SUITE in the build folder BUILD, as a sorted list."""
     # Meson puts the project's name before each suite.
-    return sorted({test["name"] for test in tests
+    return sorted({test["name"] for test in _tests(build)
                    if suite in [one.split(":")[-1] for one in test["suite"]]})
+
+
+def binaries(build, wanted):
+    """The programs of the tests WANTED (names), as ninja calls them in the build folder BUILD.
+
+    BUILD may be configured only. Raises WorkbenchError for a test that it does not know.
+    """
+    found = {test["name"]: Path(test["cmd"][0]) for test in _tests(build)}
+    if missing := set(wanted) - set(found):
+        raise WorkbenchError(f"{build} does not know the tests {', '.join(sorted(missing))}.")
+    return sorted({os.path.relpath(Path(build, found[name]), build) for name in wanted})
 
 
 def run(build, place, tests, label, jobs=None):

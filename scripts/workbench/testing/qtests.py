@@ -5,12 +5,17 @@ The one list of them, used by the suite qtest and by scripts/series bisect. A te
 one that the series adds, that a build folder does not know is an error: it would pass unseen.
 """
 
-from pathlib import PurePosixPath
+import os
+from pathlib import Path, PurePosixPath
 
 from ..series import git
 from ..system import paths
 from ..ui.report import WorkbenchError
 from . import qemusuites
+
+# The build folder that the suite qtest is about, and its source; scripts/sanitize names others.
+BUILD = Path(os.environ.get("QTESTS_BUILD", paths.PATCHED))
+SOURCE = Path(os.environ.get("QTESTS_SOURCE", paths.QEMU_SRC))
 
 # Not here: what takes minutes (qom-test, device-introspect-test, migration-test). The suite
 # compat runs all of qtest-aarch64.

@@ -11,7 +11,8 @@ from ..series import tree
 from ..system import host, paths, tools
 from ..system.programs import run
 from ..ui.report import WorkbenchError, duration, info, step
-from . import discovery, leftovers, libvirt, libvirtlab, libvirtroots, reaper, skips
+from . import (discovery, leftovers, libvirt, libvirtlab, libvirtroots, reaper, sanitized,
+               skips)
 
 # What a suite needs built: (tree, ninja targets; None is everything). The tree "arm64" is the
 # patched one for an Arm host, "pristine-arm64" the pristine one; of "targets", the patched one for
@@ -41,9 +42,11 @@ NEEDS["distribution"] = (("patched", ("qemu-system-aarch64", "qemu-img")),)
 NEEDS["packages"] = (("patched", ("qemu-system-aarch64", "qemu-img")),)
 NEEDS.update({long: NEEDS[short] for short, long in discovery.LONG.items()})
 NEEDS["other-targets-long"] += (("targets", ("mips64el", "sparc64")),)
+# They have builds of their own.
+NEEDS.update({suite: () for suite in sanitized.SUITES})
 # Suites that boot firmware or kernels.
 BOOTING = ("compat", "guest", "other-targets", "ports", "examples", "management", "distribution",
-           "kvm", "vfio", "vfio-iommufd", "host-6.1", "outside", "packages")
+           "kvm", "vfio", "vfio-iommufd", "host-6.1", "outside", "packages", *sanitized.SUITES)
 BOOTING += tuple(long for short, long in discovery.LONG.items() if short in BOOTING)
 # In this order: what fails fast comes first.
 DEFAULT = ("workbench", "series", "topics", "qtest", "compat", "other-targets", "guest", "ports",
@@ -107,6 +110,9 @@ def prepare(wanted):
             emulators.build(which, targets)
         elif cross.needed():
             cross.build(targets, "patched" if which == "arm64" else "pristine")
+    for suite in wanted:
+        if suite in sanitized.SUITES:
+            sanitized.build(suite)
     if set(wanted) & set(BOOTING):
         fetch()
     if {"distribution", discovery.LONG["distribution"]} & set(wanted):
