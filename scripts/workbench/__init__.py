@@ -12,6 +12,7 @@ to imports without a cycle.
     build       QEMU, compiled for this machine and for an Arm host
     packages    packages for distributions
     sanitize    reports of sanitizers, and which of them are known
+    fuzz        the patched QEMU, attacked with random inputs
     guest       what a guest boots with, its QEMU, its console
     distribution  a Debian that guests boot from its own disk
     lab         an emulated Arm host, in which guests run with KVM

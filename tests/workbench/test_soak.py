@@ -22,6 +22,7 @@ import fake  # noqa: E402
 from workbench.soak import command, journal, model, plan, steps, summary  # noqa: E402
 from workbench.soak.steps import KINDS, Step  # noqa: E402
 from workbench.system import tools  # noqa: E402
+from workbench.ui import arguments  # noqa: E402
 from workbench.ui.report import WorkbenchError  # noqa: E402
 
 tools.ensure()
@@ -811,9 +812,9 @@ class Options(unittest.TestCase):
 
     def test_values(self):
         for text, seconds in (("90", 90), ("90s", 90), ("1.5m", 90), ("2h", 7200)):
-            self.assertEqual(command.duration(text), seconds)
-        for function, texts in ((command.duration, ("", "2x", "h", "-1", "0", "0h")),
-                                (command.number, ("0", "-1", "1.5", "x"))):
+            self.assertEqual(arguments.duration(text), seconds)
+        for function, texts in ((arguments.duration, ("", "2x", "h", "-1", "0", "0h")),
+                                (arguments.number, ("0", "-1", "1.5", "x"))):
             for text in texts:
                 with self.assertRaises(argparse.ArgumentTypeError):
                     function(text)

@@ -80,6 +80,10 @@ NEEDS = {
         Need("llvm-symbolizer", "llvm", "llvm"),
         Need("-fsanitize=address", "libclang-rt-dev", "compiler-rt", "clang"),
     ),
+    # For fuzzing, beside "sanitizers".
+    "fuzz": (
+        Need("-fsanitize=fuzzer", "libclang-rt-dev", "compiler-rt", "clang"),
+    ),
     "roots": (
         Need("mmdebstrap", "mmdebstrap", "mmdebstrap"),
     ),
@@ -164,11 +168,13 @@ def _met(need):
 
 def _links(option):
     """True if clang is there and has the library that it links with OPTION."""
+    # libFuzzer has a main() of its own.
+    head = ("int LLVMFuzzerTestOneInput(const char *data, long size)" if "fuzzer" in option
+            else "int main(void)")
     with tempfile.TemporaryDirectory(prefix="clang-") as folder:
         return shutil.which("clang") is not None and subprocess.run(
-            ["clang", option, "-x", "c", "-", "-o", f"{folder}/x"],
-            input="int main(void) { return 0; }", text=True, capture_output=True,
-            check=False).returncode == 0
+            ["clang", option, "-x", "c", "-", "-o", f"{folder}/x"], input=head + " { return 0; }",
+            text=True, capture_output=True, check=False).returncode == 0
 
 
 def how_to_install(needs):

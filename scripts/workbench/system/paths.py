@@ -22,6 +22,9 @@ PATCHED = BUILD / "patched"
 # The same for an Arm host, and the compiler and libraries for that.
 PATCHED_ARM64 = BUILD / "patched-arm64"
 CROSS = BUILD / "cross"
+# With libFuzzer and sanitizers, and what it finds.
+FUZZ = BUILD / "fuzz"
+FUZZING = BUILD / "fuzzing"
 # Emulators of other targets than those of PATCHED.
 TARGETS = BUILD / "targets"
 # With all features. FULL-RELEASE are those for packages, which are beside it.

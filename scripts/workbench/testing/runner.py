@@ -39,6 +39,7 @@ NEEDS["vfio"] = NEEDS["vfio-iommufd"] = NEEDS["host-6.1"] = NEEDS["kvm"]
 NEEDS["outside"] = (*NEEDS["kvm"], ("pristine", ("qemu-system-aarch64",)),
                     ("pristine-arm64", ("qemu-system-aarch64",)))
 NEEDS["distribution"] = (("patched", ("qemu-system-aarch64", "qemu-img")),)
+NEEDS["fuzz"] = ()
 NEEDS["packages"] = (("patched", ("qemu-system-aarch64", "qemu-img")),)
 NEEDS.update({long: NEEDS[short] for short, long in discovery.LONG.items()})
 NEEDS["other-targets-long"] += (("targets", ("mips64el", "sparc64")),)
@@ -123,6 +124,8 @@ def prepare(wanted):
         libvirtlab.fetch()
     if "vfio-iommufd" in wanted and cross.needed():
         build_linux()
+    if "fuzz" in wanted:
+        build_fuzzer()
 
 
 def fetch():
@@ -165,6 +168,12 @@ def build_linux():
     for name in linux.names():
         kernels.kernel(name)
         kernels.module_files(name)
+
+
+def build_fuzzer():
+    """Have QEMU with libFuzzer."""
+    from ..fuzz import builder  # not needed for most suites
+    builder.build()
 
 
 def fetch_libvirt():
