@@ -15,7 +15,7 @@ from ..series import dep3, git, into, package, source, topics, tree
 from ..series.output import refuse_others
 from ..system import aptroot, debroot, paths
 from ..system.programs import need_space, run
-from ..system.room import Room
+from ..system.room import ENVIRONMENT, Room
 from ..ui.report import WorkbenchError, info, step
 from . import rooms, texts
 
@@ -30,6 +30,7 @@ BUILD_SPACE = 25.0      # GiB for a build of all that it makes
 BUILT = (".deb", ".buildinfo", ".changes")
 ROOT, UNPACKED = ".root", "source"
 PROXIES = ("http_proxy", "https_proxy", "no_proxy")
+CCACHE = "/usr/lib/ccache"      # Debian's links with the names of compilers
 # Without tests, and without what needs a newer package than the root's release has.
 PROFILES = "nocheck,pkg.qemu.use-upstream-vdso"
 
@@ -79,21 +80,25 @@ def main(wanted, names=None, output=None, rebuild=False):
 
 def build(dsc):
     """Build the binary packages of the source package DSC beside it, in a root with its build
-    dependencies. Takes hours: QEMU is compiled for all its targets. Raises WorkbenchError."""
+    dependencies. Takes hours: QEMU is compiled for all its targets. What was compiled is kept by
+    ccache for the next time. Raises WorkbenchError."""
     dsc = Path(dsc)
     root = debroot.have(debroot.Recipe("package-rebuild", (SUITE,),
-                                       ("build-essential", "ca-certificates")))
+                                       ("build-essential", "ca-certificates", "ccache")))
     writes = dsc.parent / ROOT
     debroot.remove(writes)
     writes.mkdir()
-    variables = {"DEB_BUILD_OPTIONS": rooms.environment()["DEB_BUILD_OPTIONS"],
+    common = rooms.environment()
+    variables = {"DEB_BUILD_OPTIONS": common["DEB_BUILD_OPTIONS"],
                  "DEB_BUILD_PROFILES": PROFILES.replace(",", " "),
+                 "CCACHE_DIR": common["CCACHE_DIR"], "PATH": f"{CCACHE}:{ENVIRONMENT['PATH']}",
                  "DEBIAN_FRONTEND": "noninteractive",
                  **{name: os.environ[name] for name in PROXIES if name in os.environ}}
     log = paths.LOGS / f"rebuild-{dsc.stem}.log"
     try:
         # The network is for apt, which installs what the package needs.
-        with Room(root, [dsc.parent], writes=writes, name="package", network=True) as room:
+        with Room(root, [dsc.parent, rooms.ccache_folder()], writes=writes, name="package",
+                  network=True) as room:
             script = (f'cd "$1" && rm -rf {UNPACKED} && dpkg-source --no-check -x "$2" '
                       f"{UNPACKED} && cd {UNPACKED} && apt-get update && apt-get build-dep -y "
                       f"--no-install-recommends --arch-only -P {PROFILES} . && "

@@ -139,13 +139,14 @@ def environment():
 
 
 def ccache_folder():
-    """The folder of this machine's ccache; one in build/ where there is no ccache."""
+    """Have the folder of this machine's ccache, or one in build/ where there is no ccache."""
+    folder = ""
     if shutil.which("ccache"):
-        out = subprocess.run(["ccache", "--get-config", "cache_dir"], capture_output=True,
-                             text=True, check=False).stdout.strip()
-        if out:
-            return out
-    return str(paths.PACKAGES / "ccache")
+        folder = subprocess.run(["ccache", "--get-config", "cache_dir"], capture_output=True,
+                                text=True, check=False).stdout.strip()
+    folder = folder or str(paths.PACKAGES / "ccache")
+    os.makedirs(folder, exist_ok=True)
+    return folder
 
 
 def work(place, root, command, what):
@@ -153,7 +154,6 @@ def work(place, root, command, what):
 
     Raises WorkbenchError with the end of the log.
     """
-    os.makedirs(ccache_folder(), exist_ok=True)
     paths.TOOLS.mkdir(parents=True, exist_ok=True)
 
     def progress(line):
