@@ -125,7 +125,10 @@ class Cpus:
 
     def bring_online(self, number):
         """Write 1 to the CPU's online file in the guest, as a udev rule or an administrator."""
-        self.guest.check(f"echo 1 > {SYSFS}/cpu{number}/online")
+        # Linux refuses while it probes a PCI device, see wait_probed().
+        write = f"echo 1 > {SYSFS}/cpu{number}/online"
+        self.guest.check(f"i=0; until {write} || [ $i = 500 ]; do usleep 10000; i=$((i + 1)); done "
+                         f"2> /dev/null; {write}")
 
     def plug(self, number, ident=None):
         """Add the CPU, wait until the guest can use it and bring it online; return the View."""

@@ -231,10 +231,7 @@ class Machine:
 
     def _bring_online(self, number):
         self.cpus.wait_enabled(number, SECONDS)
-        # It may exist a moment before it can be used.
-        self.guest.check(f"i=0; until echo 1 > {SYSFS}/cpu{number}/online || [ $i = 500 ]; do "
-                         "usleep 10000; i=$((i + 1)); done 2> /dev/null; "
-                         f"grep -qx 1 {SYSFS}/cpu{number}/online", SECONDS)
+        self.cpus.bring_online(number)
 
     def _prepare(self, plugged):
         """Make a guest that has just booted what the model says of it."""
