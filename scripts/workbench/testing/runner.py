@@ -8,7 +8,7 @@ from collections import namedtuple
 
 from ..build import cross, emulators, linux
 from ..series import tree
-from ..system import host, paths, tools
+from ..system import host, lock, paths, tools
 from ..system.programs import run
 from ..ui.report import WorkbenchError, duration, info, step
 from . import (discovery, leftovers, libvirt, libvirtlab, libvirtroots, reaper, sanitized,
@@ -85,13 +85,15 @@ def main(wanted, factor=1.0, rebuild=True):
         libvirtroots.fetch()
     if rebuild:
         prepare(wanted)
-    configure()
-    with leftovers.Watch() as watch:
-        cases, seconds = execute(wanted, factor, watch.env)
-    cases = skips.judge(cases)
-    cases += [Case("leftovers", text, "fail", "") for text in watch.found] or [
-        Case("leftovers", "nothing is left behind", "pass", "")]
-    return summary(cases, seconds)
+    # Meson's log is one, and what another run starts would be taken for leftovers of this one.
+    with lock.held(paths.BUILD / ".test.lock", "waiting for another run of scripts/test"):
+        configure()
+        with leftovers.Watch() as watch:
+            cases, seconds = execute(wanted, factor, watch.env)
+        cases = skips.judge(cases)
+        cases += [Case("leftovers", text, "fail", "") for text in watch.found] or [
+            Case("leftovers", "nothing is left behind", "pass", "")]
+        return summary(cases, seconds)
 
 
 def prepare(wanted):
