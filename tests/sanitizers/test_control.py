@@ -17,7 +17,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
 
 from workbench.build import sanitizers, tsanglib  # noqa: E402
 from workbench.sanitize import known, reports, settings  # noqa: E402
-from workbench.system import addresses  # noqa: E402
+from workbench.system import addresses, clang  # noqa: E402
 from workbench.testing import qemusuites, sanitized, tap  # noqa: E402
 
 SUITE = os.environ.get("SANITIZE_SUITE", "asan")
@@ -44,7 +44,7 @@ class Faults(unittest.TestCase):
         addresses.fix()
         cls.folder = Path(cls.enterClassContext(tempfile.TemporaryDirectory()))
         cls.program = cls.folder / "faults"
-        subprocess.run(["clang", "-g", "-O1", "-fno-omit-frame-pointer", f"-fsanitize={FLAGS}",
+        subprocess.run([clang.program("clang"), "-g", "-O1", "-fno-omit-frame-pointer", f"-fsanitize={FLAGS}",
                         "-o", cls.program, SOURCE, "-pthread"], check=True)
 
     def reported(self, fault):

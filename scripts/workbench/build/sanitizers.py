@@ -6,7 +6,7 @@ program that has ASan as well, so its reports cannot be told from what QEMU writ
 """
 
 from ..series import tree
-from ..system import addresses, host, paths, tools
+from ..system import addresses, clang, host, paths, tools
 from ..ui.report import WorkbenchError, warn
 from . import datafiles, emulators, tsanglib
 
@@ -17,12 +17,16 @@ PATCHED, PRISTINE = "patched", "pristine"
 TARGETS = ("aarch64", "x86_64")
 EMULATORS = (*(emulators.program(name) for name in TARGETS), "qemu-img")
 # Options of configure
-COMPILERS = ("--cc=ccache clang", "--cxx=ccache clang++")
 SWITCHES = {ADDRESS: ("--enable-asan", "--enable-ubsan"), THREAD: ("--enable-tsan",)}
 
 _FOLDERS = {(ADDRESS, PATCHED): paths.ASAN, (THREAD, PATCHED): paths.TSAN,
             (ADDRESS, PRISTINE): paths.PRISTINE_ASAN, (THREAD, PRISTINE): paths.PRISTINE_TSAN}
 _SOURCES = {PATCHED: paths.QEMU_SRC, PRISTINE: paths.BASE_SRC}
+
+
+def compilers():
+    """Options of configure for clang."""
+    return (f"--cc=ccache {clang.program('clang')}", f"--cxx=ccache {clang.program('clang++')}")
 
 
 def options(sanitizer, libraries=None):
@@ -32,7 +36,7 @@ def options(sanitizer, libraries=None):
     """
     replaced = ("--cc=", "--cxx=", "--target-list=")
     return (*(word for word in emulators.OPTIONS if not word.startswith(replaced)),
-            *COMPILERS, emulators.target_list(TARGETS), *SWITCHES[sanitizer],
+            *compilers(), emulators.target_list(TARGETS), *SWITCHES[sanitizer],
             # With the checks added, compilers warn of what cannot happen.
             "--disable-werror",
             # A call that became a jump is missing in stacks, by which reports are told apart.

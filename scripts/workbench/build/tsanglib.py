@@ -13,7 +13,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from ..system import aptroot, atomic, lock, paths, tools
+from ..system import aptroot, atomic, clang, lock, paths, tools
 from ..system.programs import run
 from ..ui.report import WorkbenchError, step
 from . import emulators
@@ -54,7 +54,7 @@ def _version():
 
 
 def _compiler():
-    return subprocess.run(["clang", "--version"], capture_output=True, text=True,
+    return subprocess.run([clang.program("clang"), "--version"], capture_output=True, text=True,
                           check=True).stdout.splitlines()[0]
 
 
@@ -87,7 +87,8 @@ def _build(tarball):
     source.mkdir()
     run(["tar", "-xf", tarball, "-C", source, "--strip-components=1"], what="Unpacking GLib",
         log=paths.LOGS / "tsan-glib-unpack.log")
-    env = emulators.environment({"CC": "ccache clang", "CXX": "ccache clang++"})
+    env = emulators.environment({"CC": f"ccache {clang.program('clang')}",
+                                 "CXX": f"ccache {clang.program('clang++')}"})
     run([*tools.meson(), "setup", *options(source), build, source], what="Configuring GLib",
         env=env, log=paths.LOGS / "tsan-glib-setup.log")
     run(["ninja", "-C", build, _target(build)], what="Building GLib", env=env,

@@ -3,13 +3,12 @@
 
 from ..build import emulators, sanitizers
 from ..series import tree
-from ..system import addresses, host, paths, tools
+from ..system import addresses, clang, host, paths, tools
 
 BINARY = "qemu-fuzz-aarch64"
 # As few features as the targets need: each file takes clang with sanitizers twice as long.
 OPTIONS = (
-    f"--python={tools.PYTHON}",
-    *sanitizers.COMPILERS, "--host-cc=ccache clang", emulators.target_list(["aarch64"]),
+    f"--python={tools.PYTHON}", emulators.target_list(["aarch64"]),
     "--enable-fuzzing", *sanitizers.SWITCHES[sanitizers.ADDRESS],
     "--disable-docs", "--disable-download", "--disable-install-blobs", "--disable-werror",
     "--without-default-features", "--enable-system", "--enable-tcg", "--enable-fdt",
@@ -28,5 +27,7 @@ def build():
     tree.ensure()
     # Meson runs programs that it compiles to try what there is.
     addresses.fix()
-    emulators.configure_and_make(paths.QEMU_SRC, paths.FUZZ, [BINARY], "fuzz", OPTIONS)
+    emulators.configure_and_make(
+        paths.QEMU_SRC, paths.FUZZ, [BINARY], "fuzz",
+        (*OPTIONS, *sanitizers.compilers(), f"--host-cc=ccache {clang.program('clang')}"))
     return paths.FUZZ / BINARY

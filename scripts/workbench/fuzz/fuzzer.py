@@ -7,6 +7,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..sanitize import settings
 from ..system import addresses, paths
 from ..system.programs import run, tail
 from ..ui.report import WorkbenchError
@@ -120,8 +121,10 @@ def _environment(more):
         env.pop(name, None)
     # The suite that looks for leaks is another one; here they would hide all else. For stacks see
     # sanitize/settings.py.
-    env.update(ASAN_OPTIONS="detect_leaks=0:detect_stack_use_after_return=0",
-               UBSAN_OPTIONS="halt_on_error=1:print_stacktrace=1", **(more or {}))
+    names = f"external_symbolizer_path='{settings.SYMBOLIZER}'"
+    env.update(ASAN_OPTIONS=f"detect_leaks=0:detect_stack_use_after_return=0:{names}",
+               UBSAN_OPTIONS=f"halt_on_error=1:print_stacktrace=1:{names}",
+               **settings.symbolizer(), **(more or {}))
     return env
 
 

@@ -8,6 +8,7 @@ judge that. Reports go to files, one for each process.
 from pathlib import Path
 
 from ..build.sanitizers import ADDRESS, THREAD
+from ..system import clang
 
 LOG = "log"                     # files are LOG.PROGRAM.PID
 # Runtimes only take one whose name begins with llvm-symbolizer.
@@ -40,6 +41,11 @@ def _text(options):
                     for name, value in options.items())
 
 
+def symbolizer():
+    """{variable: value} that the program SYMBOLIZER needs."""
+    return {"LLVM_SYMBOLIZER": clang.program("llvm-symbolizer")}
+
+
 def environment(sanitizer, folder):
     """{variable: value} for programs that are built with SANITIZER, whose reports go to FOLDER.
 
@@ -48,7 +54,7 @@ def environment(sanitizer, folder):
     common = {"log_path": f"{folder}/{LOG}", "log_exe_name": 1, "exitcode": 0,
               "external_symbolizer_path": SYMBOLIZER}
     # GLib before 2.76 would hide in its own allocator who has what.
-    found = {"G_SLICE": "always-malloc"}
+    found = {"G_SLICE": "always-malloc", **symbolizer()}
     if sanitizer == ADDRESS:
         # Each of them reads options for all, and the last one wins.
         for variable, own in (("ASAN_OPTIONS", _ADDRESS), ("UBSAN_OPTIONS", _UNDEFINED),

@@ -9,7 +9,7 @@ import tempfile
 from dataclasses import dataclass
 
 from ..ui.report import WorkbenchError, step
-from . import paths
+from . import clang, paths
 from .programs import run, tail
 
 LOG = paths.LOGS / "apt-install.log"
@@ -21,8 +21,8 @@ class Need:
     """Something to find, and the packages that have it.
 
     kind: "command"; "module" of pkg-config, whose name may end with a condition such as
-    " >= 1.2"; "header" of C; "python", a module of Python; or "clang", an option with which
-    clang can link.
+    " >= 1.2"; "header" of C; "python", a module of Python; "clang", a command that comes with
+    clang, see clang.py; or "library", an option with which clang can link.
     """
 
     name: str
@@ -75,14 +75,14 @@ NEEDS = {
     ),
     # For clang's sanitizers. Without llvm-symbolizer reports have addresses and no names.
     "sanitizers": (
-        Need("clang", "clang", "clang"),
-        Need("clang++", "clang", "clang"),
-        Need("llvm-symbolizer", "llvm", "llvm"),
-        Need("-fsanitize=address", "libclang-rt-dev", "compiler-rt", "clang"),
+        Need("clang", f"clang-{clang.VERSION}", "clang", "clang"),
+        Need("clang++", f"clang-{clang.VERSION}", "clang", "clang"),
+        Need("llvm-symbolizer", f"llvm-{clang.VERSION}", "llvm", "clang"),
+        Need("-fsanitize=address", f"libclang-rt-{clang.VERSION}-dev", "compiler-rt", "library"),
     ),
     # For fuzzing, beside "sanitizers".
     "fuzz": (
-        Need("-fsanitize=fuzzer", "libclang-rt-dev", "compiler-rt", "clang"),
+        Need("-fsanitize=fuzzer", f"libclang-rt-{clang.VERSION}-dev", "compiler-rt", "library"),
     ),
     "roots": (
         Need("mmdebstrap", "mmdebstrap", "mmdebstrap"),
@@ -158,6 +158,8 @@ def _met(need):
         return subprocess.run([PYTHON, "-c", f"import {need.name}"], check=False,
                               capture_output=True).returncode == 0
     if need.kind == "clang":
+        return shutil.which(clang.program(need.name)) is not None
+    if need.kind == "library":
         return _links(need.name)
     if not shutil.which("pkg-config"):
         # libfdt of older Debian releases has no .pc file; the compiler would find it, we cannot.
@@ -172,8 +174,9 @@ def _links(option):
     head = ("int LLVMFuzzerTestOneInput(const char *data, long size)" if "fuzzer" in option
             else "int main(void)")
     with tempfile.TemporaryDirectory(prefix="clang-") as folder:
-        return shutil.which("clang") is not None and subprocess.run(
-            ["clang", option, "-x", "c", "-", "-o", f"{folder}/x"], input=head + " { return 0; }",
+        program = clang.program("clang")
+        return shutil.which(program) is not None and subprocess.run(
+            [program, option, "-x", "c", "-", "-o", f"{folder}/x"], input=head + " { return 0; }",
             text=True, capture_output=True, check=False).returncode == 0
 
 
