@@ -58,7 +58,8 @@ class DistributionCase(guestcase.GuestCase):
 
     def put(self, guest, path, text, mode="644"):
         """Write TEXT, with lines of less than 4 KiB, to the file PATH of the guest."""
-        guest.check(f"cat > {path} <<'end-of-file'\n{text.rstrip()}\nend-of-file\n"
+        guest.check(f"mkdir -p {path.rpartition('/')[0]} && "
+                    f"cat > {path} <<'end-of-file'\n{text.rstrip()}\nend-of-file\n"
                     f"chmod {mode} {path}")
 
     def add_rule(self, guest):
