@@ -55,8 +55,8 @@ class Refusal(guestcase.GuestCase):
         self.assert_cpus(cpus, {0})
 
     def test_guest_probes_device(self):
-        """Linux neither takes a CPU offline nor brings one online while a driver probes a PCI device;
-        asked again, it does.
+        """While a driver probes a PCI device, Linux neither takes a CPU offline nor brings one
+        online; asked again, it does.
         """
         guest, cpus = self.boot(self.config(machine="virt,pcie-hotplug-ports=1"))
         guest.check("cd /sys/bus/pci/drivers/pcieport && port=$(echo 0000:*) && touch /tmp/probe && "

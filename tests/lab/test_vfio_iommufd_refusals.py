@@ -21,16 +21,11 @@ class Refusals(vfiorefusalcases.RefusalCases, vfiorefusalcases.NoiommuCases,
                vfiorefusalcases.IommufdWords, vfiocase.Iommufd, vfiocase.VfioCase):
     """The cases of vfiorefusalcases.py, and what is about iommufd only."""
 
-    def other_by_group(self, address):
-        """Another QEMU, which has the device by its group."""
-        return self.start(self.config(extra=["-device", self.device(address, iommufd=None)]),
-                          ".other", paused=True)[0]
-
     def test_used_by_group(self):
         """Another QEMU has the device without iommufd."""
         guest = self.guest()
         self.bind(NVME)
-        other = self.other_by_group(NVME)
+        other = self.other(NVME, iommufd=None)
         self.check_refused(guest, NVME, "error bind device fd=", "Device or resource busy; the "
                            "IOMMU group is in use without iommufd, by another process")
         other.close()
@@ -40,8 +35,7 @@ class Refusals(vfiorefusalcases.RefusalCases, vfiorefusalcases.NoiommuCases,
         """Another QEMU has the device with iommufd, and this one wants its group."""
         guest = self.guest()
         self.bind(NVME)
-        other, _ = self.start(self.config(extra=["-device", self.device(NVME)]), ".other",
-                              paused=True)
+        other = self.other(NVME)
         self.check_refused(guest, NVME, f"Could not open '/dev/vfio/{self.group(NVME)}': Device or "
                            "resource busy; the IOMMU group is in use, by another process or with "
                            "iommufd", iommufd=None)
@@ -54,12 +48,11 @@ class Refusals(vfiorefusalcases.RefusalCases, vfiorefusalcases.NoiommuCases,
         guest, (mine, other) = self.guest(), SHARED
         self.bind(mine)
         self.bind(other)
-        owner, _ = self.start(self.config(extra=["-device", self.device(other)]), ".owner",
-                              paused=True)
+        owner = self.other(other)
         self.check_refused(guest, mine, "error bind device fd=", "Operation not permitted; another "
                            "process has a device of the IOMMU group")
         owner.close()
-        owner = self.other_by_group(other)
+        owner = self.other(other, iommufd=None)
         self.check_refused(guest, mine, "error bind device fd=", "Device or resource busy; the "
                            "IOMMU group is in use without iommufd, by another process")
         owner.close()

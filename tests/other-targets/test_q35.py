@@ -57,14 +57,6 @@ class Q35(q35case.Q35Case):
         guest.qmp("cont")
         guest.wait_ready()
 
-    def test_devices_acpi(self):
-        """Hot-plug by ACPI."""
-        self.check_devices("on")
-
-    def test_devices_native(self):
-        """Hot-plug by PCI Express."""
-        self.check_devices("off")
-
 
 if __name__ == "__main__":
     guestcase.main()

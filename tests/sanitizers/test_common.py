@@ -128,14 +128,6 @@ class Q35(q35case.Q35Case):
             self.unplug(guest, cpus, slot)
         guest.wait_for(lambda: cpus.view().online == {0, 1}, "the guest is as it was")
 
-    def test_devices_acpi(self):
-        """Hot-plug by ACPI."""
-        self.check_devices("on")
-
-    def test_devices_native(self):
-        """Hot-plug by PCI Express."""
-        self.check_devices("off")
-
 
 if __name__ == "__main__":
     guestcase.main()

@@ -44,8 +44,8 @@ class Faults(unittest.TestCase):
         addresses.fix()
         cls.folder = Path(cls.enterClassContext(tempfile.TemporaryDirectory()))
         cls.program = cls.folder / "faults"
-        subprocess.run([clang.program("clang"), "-g", "-O1", "-fno-omit-frame-pointer", f"-fsanitize={FLAGS}",
-                        "-o", cls.program, SOURCE, "-pthread"], check=True)
+        subprocess.run([clang.program("clang"), "-g", "-O1", "-fno-omit-frame-pointer",
+                        f"-fsanitize={FLAGS}", "-o", cls.program, SOURCE, "-pthread"], check=True)
 
     def reported(self, fault):
         """The reports of the program with FAULT, and its exit status."""

@@ -20,7 +20,7 @@ QEMU = Path(os.environ.get("GUEST_QEMU_X86", paths.PATCHED / "qemu-system-x86_64
 
 @unittest.skipUnless(QEMU.exists(), f"{QEMU} does not exist: run scripts/build --target x86_64")
 class Q35Case(guestcase.GuestCase):
-    """A GuestCase of q35."""
+    """A GuestCase of q35, with tests of the devices behind a root port."""
 
     def config(self, *extra):
         """A Config for the machine q35."""
@@ -47,3 +47,11 @@ class Q35Case(guestcase.GuestCase):
             "-global", f"ICH9-LPC.acpi-pci-hotplug-with-bridge-support={bridge}",
             *portcase.PORT))
         portcase.come_and_go(guest)
+
+    def test_devices_acpi(self):
+        """Hot-plug by ACPI."""
+        self.check_devices("on")
+
+    def test_devices_native(self):
+        """Hot-plug by PCI Express."""
+        self.check_devices("off")

@@ -118,9 +118,8 @@ class NvmeCases(Disk):
             guest.wait_for(lambda: self.functions(guest) == 2, "both functions", 60)
             self.write(guest, f"round-{number}", number)
             self.assert_read(guest, f"round-{number}", number)
-            guest.wait_for(lambda: 1 in cpus.view().online
-                           or guest.run("echo 1 > /sys/devices/system/cpu/cpu1/online")[0] == 0,
-                           "CPU 1", 60)
+            cpus.wait_enabled(1, 60)
+            cpus.bring_online(1, 60)
             for port in ("hotplug0", "hotplug1"):
                 guest.delete_device(f"at-{port}")
             cpus.wait_deleted(cpus.delete(1))

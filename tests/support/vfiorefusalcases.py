@@ -117,6 +117,11 @@ class PortsGuest(SharedGuest):
         """The guest of the class, see shared()."""
         return self.shared()[0]
 
+    def other(self, address, **changes):
+        """Another QEMU, which has the device; CHANGES are properties of it there."""
+        return self.start(self.config(extra=["-device", self.device(address, **changes)]),
+                          ".other", paused=True)[0]
+
     def devices(self, guest):
         """The ids of the devices that QEMU has."""
         return [entry["name"] for entry in
@@ -246,8 +251,7 @@ class RefusalCases(Owned):
         """Another QEMU has the device."""
         guest = self.guest()
         self.bind(NVME)
-        other, _ = self.start(self.config(extra=["-device", self.device(NVME)]), ".other",
-                              paused=True)
+        other = self.other(NVME)
         self.check_refused(guest, NVME, self.in_use(NVME))
         other.close()
         self.assert_works(guest, NVME)

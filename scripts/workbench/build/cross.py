@@ -59,8 +59,7 @@ def build(targets=TARGETS, which="patched"):
         source, folder, name = paths.QEMU_SRC, paths.PATCHED_ARM64, "cross"
     elif which == "pristine":
         source, folder, name = paths.BASE_SRC, paths.PRISTINE_ARM64, "pristine-cross"
-        with tree.locked():
-            tree.worktree(source, tree.BASE)
+        tree.have_base()
     else:
         raise ValueError(f"no such tree: {which}")
     make(source, folder, targets, name)

@@ -62,8 +62,7 @@ def build(which="patched", targets=None):
         source, folder = paths.QEMU_SRC, paths.PATCHED
     elif which == "pristine":
         source, folder = paths.BASE_SRC, paths.PRISTINE
-        with tree.locked():
-            tree.worktree(source, tree.BASE)
+        tree.have_base()
     else:
         raise ValueError(f"no such tree: {which}")
     configure_and_make(source, folder, targets, name=which)
@@ -122,8 +121,7 @@ def build_targets(which, wanted):
                              if which == "patched" else
                              (paths.BASE_SRC, paths.PRISTINE, paths.PRISTINE_TARGETS))
     if which == "pristine":
-        with tree.locked():
-            tree.worktree(source, tree.BASE)
+        tree.have_base()
     names = select(source, wanted)
     first = [program(name) for name in names if name in TARGETS]
     rest = [program(name) for name in names if name not in TARGETS]

@@ -67,8 +67,7 @@ def build(sanitizer, which=PATCHED, targets=EMULATORS):
     addresses.fix()
     place = folder(sanitizer, which)
     if which == PRISTINE:
-        with tree.locked():
-            tree.worktree(source(which), tree.BASE)
+        tree.have_base()
     libraries = _glib() if sanitizer == THREAD else None
     name = place.name if which == PATCHED else f"{which}-{place.name}"
     emulators.configure_and_make(source(which), place, targets, name,

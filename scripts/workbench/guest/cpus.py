@@ -123,12 +123,16 @@ class Cpus:
         self.guest.qmp("device_del", {"id": handle})
         return handle
 
-    def bring_online(self, number):
-        """Write 1 to the CPU's online file in the guest, as a udev rule or an administrator."""
-        # Linux refuses while it probes a PCI device, see wait_probed().
+    def bring_online(self, number, seconds=30):
+        """Write 1 to the CPU's online file in the guest, as a udev rule or an administrator.
+
+        Raises GuestError after SECONDS, or when the guest goes on to refuse.
+        """
+        # Linux refuses while it probes a PCI device, see wait_probed(). The last time, the reason
+        # is to be seen.
         write = f"echo 1 > {SYSFS}/cpu{number}/online"
-        self.guest.check(f"i=0; until {write} || [ $i = 500 ]; do usleep 10000; i=$((i + 1)); done "
-                         f"2> /dev/null; {write}")
+        self.guest.check(f"(i=0; until {write}; do [ $i -lt 500 ] || exit; usleep 10000; "
+                         f"i=$((i + 1)); done) 2> /dev/null || {write}", seconds)
 
     def plug(self, number, ident=None):
         """Add the CPU, wait until the guest can use it and bring it online; return the View."""

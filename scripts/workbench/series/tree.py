@@ -396,6 +396,12 @@ def temporary_worktree(name, touched, commit=BASE):
             git.run("worktree", "prune", check=False)
 
 
+def have_base():
+    """Have the pristine source in paths.BASE_SRC."""
+    with locked():
+        worktree(paths.BASE_SRC, BASE)
+
+
 def worktree(folder, commit):
     """Have a lasting detached worktree at a commit, with the stand-ins. Returns True if it was
     moved or made. Files that are the same keep their time stamps."""

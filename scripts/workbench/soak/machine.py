@@ -231,7 +231,7 @@ class Machine:
 
     def _bring_online(self, number):
         self.cpus.wait_enabled(number, SECONDS)
-        self.cpus.bring_online(number)
+        self.cpus.bring_online(number, SECONDS)
 
     def _prepare(self, plugged):
         """Make a guest that has just booted what the model says of it."""

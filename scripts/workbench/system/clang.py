@@ -16,7 +16,8 @@ _OLDEST = 17
 
 @functools.cache
 def program(name):
-    """The command for NAME, such as "clang++": the newest that will do, whether it is there or not."""
+    """The command for NAME, such as "clang++": the plain name only where that alone is there and
+    new enough."""
     versioned = f"{name}-{VERSION}"
     if not shutil.which(versioned) and _version(name) >= _OLDEST:
         return name
