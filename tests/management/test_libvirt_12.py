@@ -28,6 +28,8 @@ class Start(Expected, StartCases, LibvirtCase):
 class Active(Expected, ActiveCases, LibvirtCase):
     """A domain with vCPU hot-plug."""
 
+    rounds = 12
+
 
 class Inactive(Expected, InactiveCases, LibvirtCase):
     """A domain without."""

@@ -6,6 +6,7 @@ For a LibvirtCase. A class that says otherwise than these expects it of its rele
 
 import libvirtcase
 import restartcases
+from burden import burden, relieve, wait_used
 from libvirtcase import PLUG_SECONDS
 from shareddomain import SharedDomain
 from workbench.guest.cpus import SYSFS
@@ -16,6 +17,8 @@ VCPUS = """<vcpu current='2'>8</vcpu><vcpus>
   <vcpu id='1' enabled='yes' hotpluggable='yes' order='2'/>""" + "".join(
       f"<vcpu id='{number}' enabled='no' hotpluggable='yes'/>"
       for number in range(2, 8)) + "</vcpus>"
+# To which CPU of the host vCPU 3 is bound when it comes.
+PINNED = "<cputune><vcpupin vcpu='3' cpuset='0'/></cputune>"
 NUMA = ("<numa><cell id='0' cpus='0-3' memory='256' unit='MiB'/>"
         "<cell id='1' cpus='4-7' memory='256' unit='MiB'/></numa>")
 DISK_SIZE = 4 << 20
@@ -237,7 +240,8 @@ class ActiveCases(LifeCases):
     shape = {"topology/package_cpus_list": "6-7", "topology/thread_siblings_list": "6-7"}
 
     def describe(self):
-        return libvirtcase.describe("active", VCPUS, f"<topology {self.topology}/>{NUMA}", ports=28)
+        return libvirtcase.describe("active", VCPUS, f"<topology {self.topology}/>{NUMA}", ports=28,
+                                    extra=PINNED)
 
     def to_start(self, guest):
         for number in sorted(self.enabled(guest) - set(self.start)):
@@ -324,6 +328,42 @@ class ActiveCases(LifeCases):
         guest.patient("setvcpu", 1, "--disable", "--live")
         self.assert_vcpus(guest, {0, 6})
         self.plug(guest, 1)
+
+    # How often vCPUs come and go under load.
+    rounds = 2
+
+    def test_load(self):
+        """vCPUs come, are used, and go while they are busy."""
+        guest = self.domain()
+        for _ in range(self.rounds):
+            guest.virsh("setvcpus", 4, "--live")
+            self.online(guest, 2, 3)
+            burden(guest, (1, 2, 3))
+            wait_used(guest, (2, 3), PLUG_SECONDS)
+            guest.patient("setvcpus", 2, "--live")
+            self.assert_vcpus(guest, range(2))
+            relieve(guest, (1, 2, 3))
+
+    def test_pinning(self):
+        """Threads of vCPUs are bound as the domain says when they come, and later by virsh."""
+        guest = self.domain()
+        everywhere = self.affinity(guest)[0]
+        guest.virsh("setvcpus", 4, "--live")
+        bound = "y" + "-" * (len(everywhere) - 1)
+        self.assertEqual(self.affinity(guest), [everywhere, everywhere, everywhere, bound])
+        guest.virsh("vcpupin", 2, "0", "--live")
+        self.assertEqual(self.affinity(guest)[2], bound)
+        self.online(guest, 2, 3)
+        guest.cpus.work((2, 3), 200)
+        guest.patient("setvcpus", 2, "--live")
+        self.assertEqual(self.affinity(guest), [everywhere, everywhere])
+        self.plug(guest, 3)
+        self.assertEqual(self.affinity(guest)[2], bound)
+
+    def affinity(self, guest):
+        """The affinity of each vCPU's thread as libvirt reads it, a letter for each host CPU."""
+        return [line.split()[-1] for line in guest.virsh("vcpuinfo").splitlines()
+                if line.startswith("CPU Affinity:")]
 
     def test_config(self):
         """The number for the next start is another one, and both can be changed at once."""

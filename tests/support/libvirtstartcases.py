@@ -5,10 +5,12 @@ As with libvirtcases.py, a class that says otherwise than these expects it of it
 """
 
 import json
+import re
 import xml.etree.ElementTree as ElementTree
 
 import guestcase
 import libvirtcase
+from libvirtcase import BOOT_SECONDS
 from libvirtcases import NO_OPTION, NUMA, REFUSALS, VCPUS, Disk, describe_disk, root_ports
 
 
@@ -118,6 +120,14 @@ class StartCases(Disk):
         if not self.removes_later:
             self.refused(NO_OPTION + "async", self.daemon, "setvcpus", name, "2", "--live",
                          "--async")
+
+    def test_240(self):
+        """239 vCPUs come at once."""
+        name = self.started(libvirtcase.describe("many", "<vcpu current='1'>240</vcpu>"))
+        self.daemon("setvcpus", name, "240", "--live", seconds=BOOT_SECONDS)
+        self.assertEqual(self.daemon("vcpucount", name, "--live", "--current"), "240")
+        self.assertEqual(len(set(re.findall(r"thread_id=(\d+)", self.daemon(
+            "qemu-monitor-command", name, "--hmp", "info cpus")))), 240)
 
     def test_migration(self):
         """A domain with an added vCPU moves to another daemon and back, or stays where it was."""

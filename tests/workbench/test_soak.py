@@ -8,6 +8,9 @@ import contextlib
 import copy
 import io
 import json
+import mmap
+import os
+import subprocess
 import sys
 import tempfile
 import unittest
@@ -311,7 +314,7 @@ class Journal(unittest.TestCase):
         step = Step("cpu-plug", {"slots": [3, 5], "online": True})
         with journal.Journal(self.path, self.HEAD) as written:
             written.begin(1, step)
-            written.done(1, steps.DONE, 0.5)
+            written.done(1, steps.DONE, 0.5, {"memory_kib": 700})
             written.begin(2, Step("stop"))
             # Of use for a run that is killed.
             self.assertEqual(len(journal.read(self.path).steps), 2)
@@ -475,10 +478,24 @@ class Parsing(unittest.TestCase):
 
     def test_process(self):
         seen = observation.parse_process(
-            "qemu-system-aar\nCPU 0/TCG\ncall_rcu\nworker\nCPU 3/TCG\n\n31\n"
+            "qemu-system-aar\nCPU 0/TCG\ncall_rcu\nworker\nCPU 3/TCG\n\n31\n50\n"
             "1000-2000 ---p 00 00:00 0 [rollup]\nRss: 300 kB\nPrivate_Dirty: 200 kB\nSwap: 10 kB\n")
         self.assertEqual(seen, observation.Process(
-            ["CPU 0/TCG", "CPU 3/TCG"], ["call_rcu", "qemu-system-aar"], 31, 210))
+            ["CPU 0/TCG", "CPU 3/TCG"], ["call_rcu", "qemu-system-aar"], 31, 160))
+
+    def test_process_command(self):
+        """What a shell prints of this process is understood; code that it writes is told apart."""
+        def code():
+            output = subprocess.run(observation.process_command(os.getpid()), check=True, text=True,
+                                    stdout=subprocess.PIPE).stdout
+            self.assertGreater(observation.parse_process(output).descriptors, 2)
+            return int(output.partition("\n\n")[2].splitlines()[1])
+
+        before = code()
+        memory = mmap.mmap(-1, 1 << 20, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+        self.addCleanup(memory.close)
+        memory.write(b"x" * (1 << 20))
+        self.assertEqual(code() - before, 1024)
 
     def test_pci(self):
         buses = [{"devices": [

@@ -60,7 +60,7 @@ class Growth:
         return wrong
 
     def note(self, model, process, vcpus_ever=0):
-        """Keep what the Process PROCESS needs, to judge it by later on."""
+        """Keep what the Process PROCESS needs, to judge it by later on; returns that by name."""
         if model.processes != self._process:
             self._process = model.processes
             self._age = self._memory = self._threads = 0
@@ -71,7 +71,8 @@ class Growth:
             self._memory = max(self._memory, memory)
             self._threads = max(self._threads, threads)
         self._descriptors.setdefault(self._devices(model, vcpus_ever), process.descriptors)
-        for name, value in (("memory_kib", memory), ("threads", threads + len(process.vcpus)),
-                            ("descriptors", process.descriptors),
-                            ("grown_kib", memory - self._memory)):
+        needs = {"memory_kib": memory, "threads": threads + len(process.vcpus),
+                 "descriptors": process.descriptors}
+        for name, value in (*needs.items(), ("grown_kib", memory - self._memory)):
             self.peak[name] = max(self.peak[name], value)
+        return needs

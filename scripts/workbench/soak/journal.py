@@ -5,7 +5,8 @@ A file of lines, each a JSON object, written as it happens:
 
     {"format": 1, "seed": 7, "accel": "tcg", "kinds": […], …}     the head
     {"step": 1, "kind": "cpu-plug", "args": {"slots": [3], …}}    before the step is taken
-    {"done": 1, "outcome": "done", "seconds": 0.8}                after it, all being right
+    {"done": 1, "outcome": "done", "seconds": 0.8, …}             after it, all being right, with
+                                                                  what QEMU needs then
     {"failed": 2, "why": "…"}                                     the end of a run that failed
 """
 
@@ -43,9 +44,9 @@ class Journal:
         """Step number INDEX is about to be taken."""
         self._write({"step": index, "kind": step.kind, "args": step.args})
 
-    def done(self, index, outcome, seconds):
-        """It ended with OUTCOME after SECONDS, and all agree."""
-        self._write({"done": index, "outcome": outcome, "seconds": round(seconds, 3)})
+    def done(self, index, outcome, seconds, needs):
+        """It ended with OUTCOME after SECONDS, and all agree. NEEDS is what Growth.note() returns."""
+        self._write({"done": index, "outcome": outcome, "seconds": round(seconds, 3), **needs})
 
     def failed(self, index, why):
         """The run ends with step INDEX, for the reason WHY."""

@@ -42,7 +42,8 @@ class GuestView:
 class Process:
     """What Linux says of QEMU's process: names of vCPU threads and of others, and numbers.
 
-    MEMORY is in KiB, without shared pages.
+    MEMORY is in KiB, without shared pages, and without translated code: TCG fills the buffer for
+    that little by little, up to the size that it is given.
     """
 
     vcpus: list
@@ -98,17 +99,20 @@ def parse_guest(text):
 def parse_process(text):
     """The Process in what the command of process_command() has printed. Raises ValueError."""
     names, _, rest = text.partition("\n\n")
-    count, _, rollup = rest.partition("\n")
+    count, code, rollup = rest.split("\n", 2)
     threads = names.splitlines()
     vcpus = [name for name in threads if _VCPU.fullmatch(name)]
     others = [name for name in threads if name not in vcpus and not _PASSING.match(name)]
-    return Process(sorted(vcpus), sorted(others), int(count), own_memory(rollup))
+    return Process(sorted(vcpus), sorted(others), int(count),
+                   own_memory(rollup) - int(code))
 
 
 def process_command(pid):
     """The words of a command that shows what is to be known of the process PID."""
     return ["sh", "-c", f"cd /proc/{pid} && cat task/*/comm 2> /dev/null; echo; "
-            "ls fd | wc -l; cat smaps_rollup"]
+            "ls fd | wc -l; awk '/^[0-9a-f]+-/ { code = $2 ~ /wx/ } "
+            "code && /^Private_Dirty/ { sum += $2 } END { print sum + 0 }' smaps; "
+            "cat smaps_rollup"]
 
 
 def _behind_ports(buses):

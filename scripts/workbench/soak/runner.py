@@ -36,7 +36,7 @@ class Runner:
         start = time.monotonic()
         try:
             outcome = self._do(step)
-            self.settle()
+            needs = self.settle()
         except Failed as error:
             self._journal.failed(index, str(error))
             raise
@@ -45,7 +45,7 @@ class Runner:
             self._journal.failed(index, str(error))
             raise Failed(str(error)) from error
         seconds = time.monotonic() - start
-        self._journal.done(index, outcome, seconds)
+        self._journal.done(index, outcome, seconds, needs)
         self._summary.note(step, outcome, seconds)
         return outcome
 
@@ -63,7 +63,10 @@ class Runner:
         return outcome
 
     def settle(self):
-        """Wait until QEMU, the guest and the model agree. Raises Failed after PATIENCE."""
+        """Wait until QEMU, the guest and the model agree; returns what QEMU needs, by name.
+
+        Raises Failed after PATIENCE.
+        """
         seen, wrong = None, []
 
         def agreed():
@@ -79,4 +82,4 @@ class Runner:
 
         if not polling.until(agreed, PATIENCE * FACTOR, _PAUSE):
             raise Failed(f"not all agree within {PATIENCE * FACTOR:.0f} s:\n" + "\n".join(wrong))
-        self._growth.note(self.model, seen.process, self._machine.vcpus_ever)
+        return self._growth.note(self.model, seen.process, self._machine.vcpus_ever)
