@@ -12,12 +12,12 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
                 for name in ("tests/support", "scripts")]
 
 import guestcase  # noqa: E402
+import memorycases  # noqa: E402
 
 CORE = b"CORE\0"
 PRSTATUS = 1                    # the type of a note
 # Offsets in it, for arm64: the CPU's number plus 1, and the program counter.
 PID, PROGRAM_COUNTER = 32, 368
-SIZE = 128 << 20                # of a memory module
 
 
 def notes(file):
@@ -81,8 +81,7 @@ class Dump(guestcase.GuestCase):
         return {int(number): int(counter, 16) for number, counter in found}
 
 
-class Memory(guestcase.GuestCase):
-    """Memory modules. Debian's kernel for Arm answers for them, but does not use what they have."""
+class Memory(memorycases.MemoryCases, guestcase.GuestCase):
 
     def test_at_once(self):
         """Memory and CPUs that come and go while the guest stands still: it learns of both."""
@@ -115,46 +114,6 @@ class Memory(guestcase.GuestCase):
         self.reset(guest)
         cpus.plug(2)
         self.assert_cpus(cpus, range(3))
-
-    def test_nodes(self):
-        """The same machine with two nodes, to which nobody assigns CPUs, and room for NVDIMMs."""
-        nodes = [word for node in (0, 1) for word in (
-            "-object", f"memory-backend-ram,id=start{node},size=256M",
-            "-numa", f"node,nodeid={node},memdev=start{node}")]
-        guest, cpus = self.boot(self.config(
-            machine="virt,nvdimm=on", memory="512M,slots=16,maxmem=4G", extra=nodes,
-            smp="2,maxcpus=8,sockets=2,clusters=1,cores=4,threads=1"))
-        self.assertEqual([slot["props"]["node-id"] for slot in cpus.slots()], [0] * 4 + [1] * 4)
-        for number, cpu in enumerate((5, 2)):
-            cpus.plug(cpu)
-            self.add_memory(guest, number)
-            self.wait_answer(guest, "DIMM", number)
-        self.assert_cpus(cpus, {0, 1, 2, 5})
-        self.reset(guest)
-        self.assert_cpus(cpus, {0, 1, 2, 5})
-        guest.qmp("device_del", {"id": "module0"})
-        guest.event("DEVICE_DELETED", device="module0")
-        cpus.unplug(5)
-        cpus.plug(7)
-        self.add_memory(guest, 2)
-        self.assert_cpus(cpus, {0, 1, 2, 7})
-        self.assert_sound(guest)
-
-    def add_memory(self, guest, number):
-        """Plug a module."""
-        guest.qmp("object-add", {"qom-type": "memory-backend-ram", "id": f"ram{number}",
-                                 "size": SIZE})
-        guest.qmp("device_add", {"driver": "pc-dimm", "id": f"module{number}",
-                                 "memdev": f"ram{number}"})
-
-    def wait_answer(self, guest, kind, number):
-        """The guest says that it has taken note of what came into the slot NUMBER for KIND."""
-        def answered():
-            return any((info["slot-type"], info["slot"], info["source"], info["status"])
-                       == (kind, str(number), 1, 0) for info in
-                       (event["data"]["info"] for event in guest.events("ACPI_DEVICE_OST")))
-
-        guest.wait_for(answered, f"the guest's answer for {kind} {number}")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
                 for name in ("tests/support", "scripts")]
 
 import labcase  # noqa: E402
+import memorycases  # noqa: E402
 import nodecases  # noqa: E402
 import probe  # noqa: E402
 import slotcases  # noqa: E402
@@ -199,6 +200,11 @@ class Start(labcase.LabCase):
 
 class Nodes(nodecases.NodeCases, labcase.LabCase):
     """NUMA."""
+
+
+class Memory(memorycases.MemoryCases, labcase.LabCase):
+
+    machine = "virt,gic-version=3"
 
 
 class Variants(labcase.LabCase):

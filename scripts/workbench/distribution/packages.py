@@ -20,7 +20,7 @@ BASE = ("init", "systemd", "systemd-sysv", "udev", "dbus", "kmod", "procps", "ip
 BOOT = ("linux-image-arm64", "initramfs-tools", "zstd", "grub-efi-arm64")
 # What the tests look at, or work with.
 SUBJECTS = ("numactl", "irqbalance", "linux-perf", "stress-ng", "kdump-tools", "kexec-tools",
-            "chrony", "python3-minimal")
+            "chrony", "qemu-guest-agent", "python3-minimal")
 IMAGE = BASE + BOOT + SUBJECTS
 # For the guest that makes the image.
 BUILDER = ("?essential", "mmdebstrap", "apt", "xz-utils", "mount", "fdisk", "e2fsprogs",
