@@ -15,6 +15,7 @@ import nodecases  # noqa: E402
 import probe  # noqa: E402
 import slotcases  # noqa: E402
 from guestcase import long_only  # noqa: E402
+from labcase import native  # noqa: E402
 from sharedcase import SharedCase  # noqa: E402
 
 PMU_PERIOD = 200000             # cycles, far fewer than the probe takes
@@ -235,6 +236,18 @@ class Variants(labcase.LabCase):
             lacking=("sve", "sve2"))
         self.assertEqual(guest.run("grep arm-pmu /proc/interrupts; dmesg | grep 'stolen time'")[1],
                          "")
+
+    def test_huge_pages(self):
+        """The guest's memory is in huge pages."""
+        if native():
+            self.skipTest("huge pages are reserved in the emulated host only")
+        setting = "/proc/sys/vm/nr_hugepages"
+        self.addCleanup(self.place.check, f"echo 0 > {setting}")
+        self.place.check(f"echo 128 > {setting} && grep -qx 128 {setting}")
+        self.check_plugs((1, 3), machine="virt,gic-version=3,memory-backend=ram", memory="256M",
+                         extra=["-object", "memory-backend-memfd,id=ram,size=256M,hugetlb=on,"
+                                "hugetlbsize=2M,prealloc=on"])
+        self.assertEqual(self.place.check("awk '/HugePages_Free/ { print $2 }' /proc/meminfo"), "0")
 
     @long_only
     def test_64(self):
