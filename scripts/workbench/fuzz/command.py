@@ -139,7 +139,7 @@ def merge(binary, targets, seeds):
     needed = set()
     for target in targets:
         places = [place for place in (seeds, fuzzer.inputs(target)) if place.is_dir()]
-        needed |= fuzzer.merge(binary, target, places)
+        needed = fuzzer.merge(binary, target, places, needed)
     kept = corpus.choose(needed)
     corpus.write(seeds, kept)
     print(f"{_shown(seeds)}: {len(kept)} inputs, {sum(map(len, kept))} bytes")
