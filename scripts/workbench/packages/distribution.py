@@ -33,6 +33,8 @@ PROXIES = ("http_proxy", "https_proxy", "no_proxy")
 CCACHE = "/usr/lib/ccache"      # Debian's links with the names of compilers
 # Without tests, and without what needs a newer package than the root's release has.
 PROFILES = "nocheck,pkg.qemu.use-upstream-vdso"
+# What is shown of a build: Ninja's count, then the steps of debhelper.
+_PROGRESS = re.compile(r"\[\d+/\d+\]|dh_\w+ -a\b|dpkg-deb: building package '[^']+'")
 
 
 def main(wanted, names=None, output=None, rebuild=False):
@@ -105,7 +107,7 @@ def build(dsc):
                       "dpkg-buildpackage -B -us -uc")
             run(room.command(["sh", "-c", script, "sh", dsc.parent, dsc.name], variables),
                 what="Building the packages", log=log,
-                parse=lambda line: (re.match(r"\[\d+/\d+\]", line) or [None])[0])
+                parse=lambda line: (_PROGRESS.match(line) or [None])[0])
     finally:
         debroot.remove(writes)
         shutil.rmtree(dsc.parent / UNPACKED, ignore_errors=True)
