@@ -527,9 +527,11 @@ class Growth(unittest.TestCase):
         self.assertEqual(self.look(memory=start + 3 * growth.MEMORY), [])
         found = self.look(memory=start + 3 * growth.MEMORY + 1)
         self.assertRegex("".join(found), "memory of QEMU without modules")
-        # Another process is judged by its own first steps.
+        # What one process needed in its first steps, another one may need later.
         self.state.processes += 1
-        self.assertEqual(self.look(), [])
+        self.assertEqual(self.look(growth.FIRST, memory=start), [])
+        self.assertEqual(self.look(memory=start + 3 * growth.MEMORY), [])
+        self.assertEqual(len(self.look(memory=start + 3 * growth.MEMORY + 1)), 1)
 
     def test_module(self):
         """What a module needs is not growth."""

@@ -4,7 +4,7 @@
 from .model import DIMM_SIZE
 
 FIRST = 25                      # steps of a process in which it may need more than before
-MEMORY = 48 << 10               # KiB more than the greatest need of these steps
+MEMORY = 32 << 10               # KiB more than the greatest need of these steps
 DESCRIPTORS = 4
 THREADS = 1
 
@@ -15,6 +15,7 @@ class Growth:
     def __init__(self):
         self._process = None
         self._age = 0
+        # Of all processes: in the first steps of one that was migrated, the guest may do little.
         self._memory = 0
         self._threads = 0
         self._descriptors = {}
@@ -52,7 +53,7 @@ class Growth:
         memory = self._own_memory(model, process)
         if memory > self._memory + MEMORY:
             wrong.append(f"memory of QEMU without modules: {memory} KiB, and at most "
-                         f"{self._memory} KiB in the first {FIRST} steps of the process")
+                         f"{self._memory} KiB in the first {FIRST} steps of a process")
         if len(process.threads) > self._threads + THREADS:
             wrong.append(f"threads of QEMU besides vCPUs: {len(process.threads)}, and at most "
                          f"{self._threads} in the first {FIRST} steps of the process: "
@@ -63,7 +64,7 @@ class Growth:
         """Keep what the Process PROCESS needs, to judge it by later on; returns that by name."""
         if model.processes != self._process:
             self._process = model.processes
-            self._age = self._memory = self._threads = 0
+            self._age = self._threads = 0
             self._descriptors = {}
         self._age += 1
         memory, threads = self._own_memory(model, process), len(process.threads)
