@@ -64,7 +64,7 @@ class Agent(distributioncase.DistributionCase):
         return {vcpu["logical-id"]: vcpu["online"] for vcpu in agent.cmd("guest-get-vcpus")}
 
     def turn(self, agent, online, *numbers):
-        """Have the agent bring the CPUs NUMBERS online or not; returns with how many it has done."""
+        """Have the agent take the CPUs NUMBERS online or offline; returns how many it has done."""
         return agent.cmd("guest-set-vcpus", vcpus=[
             {"logical-id": number, "online": online} for number in numbers])
 

@@ -90,7 +90,7 @@ def replay(binary, target, file):
 
 
 def merge(binary, target, folders, kept=frozenset()):
-    """The inputs KEPT, and of those in FOLDERS what TARGET needs beside them to reach what all reach.
+    """The inputs KEPT, and those in FOLDERS that TARGET needs as well to reach what all reach.
 
     Inputs are bytes. Raises WorkbenchError if one of them makes the fuzzer fail.
     """

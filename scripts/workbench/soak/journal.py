@@ -45,7 +45,7 @@ class Journal:
         self._write({"step": index, "kind": step.kind, "args": step.args})
 
     def done(self, index, outcome, seconds, needs):
-        """It ended with OUTCOME after SECONDS, and all agree. NEEDS is what Growth.note() returns."""
+        """It ended with OUTCOME after SECONDS, and all agree; NEEDS is what Growth.note() gave."""
         self._write({"done": index, "outcome": outcome, "seconds": round(seconds, 3), **needs})
 
     def failed(self, index, why):
