@@ -12,20 +12,17 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
                 for name in ("tests/support", "scripts")]
 
 import distributioncase  # noqa: E402
+import nodecases  # noqa: E402
 from timeserver import TimeServer  # noqa: E402
 from workbench.guest.cpus import format_list, parse_list  # noqa: E402
 
 CONTROL_GROUPS = "/sys/fs/cgroup/system.slice"
-NODES = [word for node in (0, 1) for word in (
-    "-object", f"memory-backend-ram,id=ram{node},size=1G",
-    "-numa", f"node,nodeid={node},memdev=ram{node}",
-    "-numa", f"cpu,node-id={node},socket-id={node}")]
 
 
 class ProgramCase(distributioncase.SharedCase):
     """CPUs 0 to 3 are of node 0, CPUs 4 to 7 of node 1; CPUs 0 and 1 are there at the start."""
 
-    options = {"smp": "2,maxcpus=8,sockets=2,clusters=1,cores=4,threads=1", "extra": NODES}
+    options = {"smp": nodecases.SHAPE, "extra": [*nodecases.memory("1G"), *nodecases.SOCKETS]}
 
     def come(self, guest, cpus, *numbers):
         """The CPUs NUMBERS are plugged, and go online by the rule of examples/."""

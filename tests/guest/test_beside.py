@@ -13,6 +13,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
 
 import guestcase  # noqa: E402
 import memorycases  # noqa: E402
+from guestcase import DEVICE_CHECK  # noqa: E402
 
 CORE = b"CORE\0"
 PRSTATUS = 1                    # the type of a note
@@ -91,7 +92,7 @@ class Memory(memorycases.MemoryCases, guestcase.GuestCase):
             cpus.add(cpu)
             self.add_memory(guest, number)
             guest.qmp("cont")
-            self.wait_answer(guest, "DIMM", number)
+            self.wait_status(guest, "DIMM", number, DEVICE_CHECK)
             cpus.wait_enabled(cpu)
             cpus.bring_online(cpu)
         self.assert_cpus(cpus, {0, 1, 2, 5})
@@ -100,7 +101,7 @@ class Memory(memorycases.MemoryCases, guestcase.GuestCase):
         handle = cpus.delete(2)
         self.add_memory(guest, 2)
         guest.qmp("cont")
-        self.wait_answer(guest, "DIMM", 2)
+        self.wait_status(guest, "DIMM", 2, DEVICE_CHECK)
         cpus.wait_deleted(handle)
         guest.qmp("stop")
         handle = cpus.delete(5)

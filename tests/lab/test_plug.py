@@ -15,7 +15,6 @@ import nodecases  # noqa: E402
 import probe  # noqa: E402
 import slotcases  # noqa: E402
 from guestcase import long_only  # noqa: E402
-from labcase import native  # noqa: E402
 from sharedcase import SharedCase  # noqa: E402
 
 PMU_PERIOD = 200000             # cycles, far fewer than the probe takes
@@ -204,8 +203,7 @@ class Nodes(nodecases.NodeCases, labcase.LabCase):
 
 
 class Memory(memorycases.MemoryCases, labcase.LabCase):
-
-    machine = "virt,gic-version=3"
+    """Memory modules."""
 
 
 class Variants(labcase.LabCase):
@@ -239,7 +237,7 @@ class Variants(labcase.LabCase):
 
     def test_huge_pages(self):
         """The guest's memory is in huge pages."""
-        if native():
+        if labcase.native():
             self.skipTest("huge pages are reserved in the emulated host only")
         setting = "/proc/sys/vm/nr_hugepages"
         self.addCleanup(self.place.check, f"echo 0 > {setting}")

@@ -29,7 +29,12 @@ def used(guest):
 
 def wait_used(guest, numbers, seconds):
     """Wait SECONDS at most until each of the CPUs NUMBERS has spent time in programs."""
-    before = used(guest)
-    guest.wait_for(lambda: all(used(guest)[number] > before[number] + 10 for number in numbers),
-                   lambda: f"each of {numbers} to be used; before: {before}, now: {used(guest)}",
+    before = now = used(guest)
+
+    def all_used():
+        nonlocal now
+        now = used(guest)
+        return all(now[number] > before[number] + 10 for number in numbers)
+
+    guest.wait_for(all_used, lambda: f"each of {numbers} to be used; before: {before}, now: {now}",
                    seconds)

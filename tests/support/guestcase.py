@@ -26,6 +26,10 @@ from workbench.testing import tap  # noqa: E402
 
 QEMU = Path(os.environ.get("GUEST_QEMU", paths.PATCHED / "qemu-system-aarch64"))
 LONG = os.environ.get("GUEST_LONG", "0") not in ("", "0")
+# What the guest reports through _OST, see the ACPI specification: the event and its outcome.
+DEVICE_CHECK = 1
+EJECT_REQUEST = 3
+SUCCESS = 0
 
 long_only = unittest.skipUnless(LONG, "takes long: set GUEST_LONG=1, or use the suite's long "
                                  "form (scripts/test --list)")
@@ -144,6 +148,20 @@ class GuestCase(unittest.TestCase):
         found = guest.run("dmesg | grep -E 'Oops|BUG|WARNING|SANITY CHECK|Unexpected|"
                           "failed to come online'")[1]
         self.assertEqual(found, "", "kernel messages of the guest")
+
+    def wait_status(self, guest, kind, slot, source):
+        """Wait until the guest says that it did what SOURCE asked of the slot, of "CPU" or "DIMM".
+
+        ACPI 6.5, 6.3.5 (_OST). Linux may say before that an eject is in progress.
+        """
+        # The slot of the event is decimal text.
+        wanted = {"slot-type": kind, "slot": str(slot), "source": source, "status": SUCCESS}
+
+        def said():
+            return any(wanted.items() <= event["data"]["info"].items()
+                       for event in guest.events("ACPI_DEVICE_OST"))
+
+        guest.wait_for(said, f"ACPI_DEVICE_OST for {kind} {slot}, event {source}, success")
 
     def assert_refused(self, pattern, function, *arguments):
         """FUNCTION(ARGUMENTS) is refused by QEMU with a message like the regular expression."""

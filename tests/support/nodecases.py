@@ -3,20 +3,27 @@
 
 from workbench.guest.cpus import SYSFS
 
+# For -smp: CPUs 0 to 3 are of socket 0, CPUs 4 to 7 of socket 1.
+SHAPE = "2,maxcpus=8,sockets=2,clusters=1,cores=4,threads=1"
+# To have a node for each socket.
+SOCKETS = [word for node in (0, 1) for word in ("-numa", f"cpu,node-id={node},socket-id={node}")]
+
+
+def memory(size):
+    """Options for two nodes with memory of SIZE each."""
+    return [word for node in (0, 1) for word in (
+        "-object", f"memory-backend-ram,id=node{node},size={size}",
+        "-numa", f"node,nodeid={node},memdev=node{node}")]
+
 
 class NodeCases:
     """For a GuestCase."""
 
     def test_added(self):
         """A CPU that comes belongs to the node of its slot, in the guest as in QEMU."""
-        memory = [word for node in (0, 1) for word in (
-            "-object", f"memory-backend-ram,id=ram{node},size=192M",
-            "-numa", f"node,nodeid={node},memdev=ram{node}")]
         guest, cpus = self.boot(self.config(
-            machine="virt,gic-version=3,cpu-hotplug=on", memory="384M",
-            smp="2,maxcpus=8,sockets=2,clusters=1,cores=4,threads=1", extra=[
-                *memory, "-numa", "cpu,node-id=0,socket-id=0",
-                "-numa", "cpu,node-id=1,socket-id=1"]))
+            machine="virt,gic-version=3,cpu-hotplug=on", memory="384M", smp=SHAPE,
+            extra=[*memory("192M"), *SOCKETS]))
         # Neither in the order of the nodes nor all of one.
         for number in (5, 2, 7):
             cpus.plug(number)
