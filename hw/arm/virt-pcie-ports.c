@@ -97,8 +97,7 @@ static char *virt_pcie_limit_remedy(const VirtMachineState *vms,
 static void virt_pcie_require(const VirtMachineState *vms, const char *prop,
                               unsigned wanted, VirtPCIeLimit limit)
 {
-    g_autofree char *cause = NULL;
-    g_autofree char *remedy = NULL;
+    char *cause, *remedy;
 
     if (wanted <= limit.ports) {
         return;
@@ -108,6 +107,8 @@ static void virt_pcie_require(const VirtMachineState *vms, const char *prop,
     error_report("This machine cannot have '%s=%u': the limit is %u PCIe root "
                  "ports, because of %s. Use %s%sa smaller number", prop, wanted,
                  limit.ports, cause, remedy ?: "", remedy ? ", or " : "");
+    g_free(cause);
+    g_free(remedy);
     exit(EXIT_FAILURE);
 }
 

@@ -32,7 +32,7 @@ void cpu_eject(CPUState *cpu);
  *
  * To be called with the BQL held, but not by the thread of a vCPU, when
  * neither CPUs nor what belongs to them, like reset and state change handlers,
- * are being walked.
+ * are being walked. Not to be called after migration_shutdown().
  */
 void cpu_unplug_ejected(void);
 
