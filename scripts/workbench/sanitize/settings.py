@@ -28,6 +28,8 @@ _THREAD = {
     "halt_on_error": 0,
     # It ends programs that hold more than 64 locks at once, as QEMU does.
     "detect_deadlocks": 0,
+    # qtests fork to start QEMU.
+    "die_after_fork": 0,
     # The most that there is: an access long ago has a stack, too.
     "history_size": 7,
     # A second by default, at the end of each of the hundreds of QEMUs that tests start.
