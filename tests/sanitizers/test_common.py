@@ -128,6 +128,13 @@ class Q35(q35case.Q35Case):
             self.unplug(guest, cpus, slot)
         guest.wait_for(lambda: cpus.view().online == {0, 1}, "the guest is as it was")
 
+    def test_plugin(self):
+        """A CPU comes while others execute code of a TCG plugin."""
+        plugin = q35case.QEMU.parent / "contrib/plugins/libhowvec.so"
+        guest, cpus = self.boot(self.config("-plugin", plugin))
+        self.plug(guest, cpus, 3, 2)
+        self.unplug(guest, cpus, 3)
+
 
 if __name__ == "__main__":
     guestcase.main()

@@ -218,6 +218,13 @@ class Parsing(unittest.TestCase):
         """A report that begins with its stack; the end of the log is no report."""
         self.check(LOCK, "thread", "double lock of a mutex", "qemu_rec_mutex_lock_impl")
 
+    def test_bad_unlock(self):
+        """After it ThreadSanitizer does not know any more what this mutex orders."""
+        bad = LOCK.replace("double lock of a mutex (", "unlock of an unlocked mutex (or by a wrong "
+                           "thread) (")
+        found = [report.kind for report in reports.parse(RACE + bad + RACE + bad)]
+        self.assertEqual(found, ["data race", "unlock of an unlocked mutex (or by a wrong thread)"])
+
     def test_fault(self):
         """A sanitizer that gives up is a report, or nobody would learn that it did not look."""
         for text in FATAL:

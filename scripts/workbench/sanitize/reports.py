@@ -31,6 +31,7 @@ _UNDEFINED = re.compile(r"(\S.*?): runtime error: (.*)")
 _END = re.compile(r"SUMMARY: |={18,}$|-{50,}$")
 _FRAME = re.compile(r"\s+#(\d+) (?:0x[0-9a-f]+ ?)?(?:in )?(.*)")
 _ACCESS = re.compile(r"(previous )?(atomic )?(read|write) of size", re.I)
+_BAD_UNLOCK = "unlock of an unlocked mutex"
 # Folders in the source of the sanitizers and of libraries, GLib with ThreadSanitizer among them.
 _FOREIGN = re.compile(r"(^|/)(compiler-rt|libsanitizer|csu|nptl|sysdeps|"
                       + re.escape(paths.TSAN_GLIB.name) + ")/")
@@ -181,13 +182,19 @@ def parse(text):
     """The Reports in the TEXT of a log, in order.
 
     Of memory that is lost, what is only reachable from other lost memory is left out: it goes
-    when that is mended. Warnings of the sanitizers about themselves are no reports.
+    when that is mended. Warnings of the sanitizers about themselves are no reports. Once a mutex
+    was unlocked by a thread that ThreadSanitizer does not have as its owner, it no longer knows
+    what this mutex orders, so the first report of that is the last one.
     """
     parser = _Parser()
     for line in text.splitlines():
         parser.take(line.rstrip())
-    direct = any(report.kind == "direct leak" for report in parser.found)
-    return [report for report in parser.found if not direct or report.kind != "indirect leak"]
+    found = parser.found
+    direct = any(report.kind == "direct leak" for report in found)
+    found = [report for report in found if not direct or report.kind != "indirect leak"]
+    last = next((at for at, report in enumerate(found) if report.kind.startswith(_BAD_UNLOCK)),
+                len(found))
+    return found[:last + 1]
 
 
 @dataclass
