@@ -353,7 +353,7 @@ class Known(unittest.TestCase):
                 for word in words[4:]:
                     text = (fake.TOP / words[3]).read_text(encoding="utf-8")
                     text += "".join(file.read_text(encoding="utf-8") for file in
-                                    fake.TOP.glob("tests/support/*cases.py"))
+                                    fake.TOP.glob("tests/support/*case*.py"))
                     self.assertIn(f"def {word.rpartition('.')[2]}(", text, entry)
 
 
