@@ -105,10 +105,7 @@ class Plug(guestcase.GuestCase):
 
     def test_plugin(self):
         """With a TCG plugin loaded, more threads come and go than there are slots."""
-        plugins = sorted((guestcase.QEMU.parent / "contrib/plugins").glob("libhowvec.so"))
-        if not plugins:
-            self.skipTest(f"no TCG plugin is built in {guestcase.QEMU.parent}/contrib/plugins")
-        guest, cpus = self.boot(self.config(smp="1,maxcpus=2", extra=["-plugin", plugins[0]]))
+        guest, cpus = self.boot(self.config(smp="1,maxcpus=2", extra=self.plugin()))
         for _ in range(6):
             cpus.plug(1)
             cpus.work({0, 1}, 200)

@@ -130,8 +130,7 @@ class Q35(q35case.Q35Case):
 
     def test_plugin(self):
         """A CPU comes while others execute code of a TCG plugin."""
-        plugin = q35case.QEMU.parent / "contrib/plugins/libhowvec.so"
-        guest, cpus = self.boot(self.config("-plugin", plugin))
+        guest, cpus = self.boot(self.config(*self.plugin(q35case.QEMU)))
         self.plug(guest, cpus, 3, 2)
         self.unplug(guest, cpus, 3)
 

@@ -12,6 +12,7 @@ import signal
 import unittest
 from pathlib import Path
 
+from workbench.build import emulators
 from workbench.guest import assets, migration
 from workbench.system import paths, tools
 
@@ -68,6 +69,13 @@ class GuestCase(unittest.TestCase):
         if not tool:
             self.skipTest(f"there is no qemu-img in {QEMU.parent} or in PATH")
         return tool
+
+    def plugin(self, qemu=QEMU):
+        """Options for a TCG plugin that was built with QEMU; without it the test is skipped."""
+        file = qemu.parent / emulators.PLUGIN
+        if not file.exists():
+            self.skipTest(f"no TCG plugin is built: there is no {file}")
+        return ["-plugin", file]
 
     def disk(self):
         """Make a disk image that can hold snapshots of the machine; returns its QEMU options."""

@@ -28,6 +28,8 @@ OPTIONS = (
 )
 SPACE = 6.0             # GiB for everything: one tree with its tests takes 1.5
 BINARY = "qemu-system-aarch64"
+# Beside the emulators, a TCG plugin that tests load.
+PLUGIN = "contrib/plugins/libhowvec.so"
 STAMP = "workbench-configured.json"
 SHOWN = 10              # names of targets that a message may have
 

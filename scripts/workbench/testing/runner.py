@@ -25,7 +25,7 @@ NEEDS = {
     # Of the pristine tree only what is compared; QEMU's tests are those of the patched one.
     "compat": (("patched", None),
                ("pristine", ("qemu-system-aarch64", "qemu-system-x86_64", "qemu-img"))),
-    "guest": (("patched", ("qemu-system-aarch64", "qemu-img", "contrib/plugins/libhowvec.so")),),
+    "guest": (("patched", ("qemu-system-aarch64", "qemu-img", emulators.PLUGIN)),),
 }
 NEEDS["ports"] = (("patched", ("qemu-system-aarch64", "qemu-img")),
                   ("pristine", ("qemu-system-aarch64",)))

@@ -29,8 +29,6 @@ _OF = {sanitizers.ADDRESS: (reports.ADDRESS, reports.UNDEFINED, reports.LEAK),
        sanitizers.THREAD: (reports.THREAD,)}
 CASE = "sanitizer.reports"      # the test that the reports are
 LINES = 60                      # of a report that are shown with a failure
-# Beside the emulators, a plugin that tests load.
-PLUGIN = "contrib/plugins/libhowvec.so"
 
 
 # --- building ------------------------------------------------------------------------------------
@@ -42,7 +40,7 @@ def build(suite):
 
     def targets(folder):
         names = qtests.related(folder, source, complete=which == sanitizers.PATCHED)
-        return sorted({*sanitizers.EMULATORS, PLUGIN, *qemusuites.binaries(folder, names)})
+        return sorted({*sanitizers.EMULATORS, emulators.PLUGIN, *qemusuites.binaries(folder, names)})
 
     sanitizers.build(sanitizer, which, targets)
 
