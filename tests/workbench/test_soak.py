@@ -553,6 +553,21 @@ class Growth(unittest.TestCase):
                          "threads of QEMU besides vCPUs: 3.*: main, a, b")
 
 
+    def test_files_with_kvm(self):
+        """A vCPU that is there has a file more than one that was; nothing else may grow by that."""
+        def look(vcpus, descriptors):
+            self.process.vcpus, self.process.descriptors = list(range(vcpus)), descriptors
+            found = self.growth.judge(self.state, self.process, 6)
+            self.growth.note(self.state, self.process, 6)
+            return "".join(found)
+
+        self.assertEqual(look(1, 49), "")
+        self.assertEqual(look(6, 54 + growth.DESCRIPTORS), "")
+        self.assertRegex(look(6, 55 + growth.DESCRIPTORS),
+                         "file descriptors of QEMU but for vCPUs: 53, and 48")
+        self.assertRegex(look(1, 54), "53, and 48")
+
+
 class Run(unittest.TestCase):
     """Whole runs, on a fake guest."""
 

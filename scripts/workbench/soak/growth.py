@@ -35,6 +35,14 @@ class Growth:
         return (model.running, machine.booted, vcpus_ever, len(machine.nics), len(machine.disks),
                 len(machine.dimms))
 
+    @staticmethod
+    def _files(process, vcpus_ever):
+        """How many file descriptors the Process PROCESS has, but for those of vCPUs' statistics.
+
+        With KVM, each vCPU that is there has one, which is closed when it is removed.
+        """
+        return process.descriptors - (len(process.vcpus) if vcpus_ever else 0)
+
     def judge(self, model, process, vcpus_ever=0):
         """What of the Process PROCESS has grown after a step, each as a text.
 
@@ -44,10 +52,12 @@ class Growth:
         if model.processes != self._process:
             return []
         wrong = []
-        first = self._descriptors.get(self._devices(model, vcpus_ever), process.descriptors)
-        if process.descriptors > first + DESCRIPTORS:
-            wrong.append(f"file descriptors of QEMU: {process.descriptors}, and {first} when it "
-                         "had the same number of devices for the first time")
+        files = self._files(process, vcpus_ever)
+        first = self._descriptors.get(self._devices(model, vcpus_ever), files)
+        if files > first + DESCRIPTORS:
+            wrong.append(f"file descriptors of QEMU{' but for vCPUs' if vcpus_ever else ''}: "
+                         f"{files}, and {first} when it had the same number of devices for the "
+                         "first time")
         if self._age < FIRST:
             return wrong
         memory = self._own_memory(model, process)
@@ -71,7 +81,8 @@ class Growth:
         if self._age <= FIRST:
             self._memory = max(self._memory, memory)
             self._threads = max(self._threads, threads)
-        self._descriptors.setdefault(self._devices(model, vcpus_ever), process.descriptors)
+        self._descriptors.setdefault(self._devices(model, vcpus_ever),
+                                     self._files(process, vcpus_ever))
         needs = {"memory_kib": memory, "threads": threads + len(process.vcpus),
                  "descriptors": process.descriptors}
         for name, value in (*needs.items(), ("grown_kib", memory - self._memory)):
