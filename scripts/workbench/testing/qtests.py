@@ -34,6 +34,7 @@ RELATED = (
     "qtest-x86_64/numa-test",
     "qtest-x86_64/pci-bridge-windows-test",
     "qtest-x86_64/pcie-port-test",
+    "check-qom-proplist",
 )
 # Those of them that only a patch of the series builds for the target.
 REGISTERED = ("qtest-aarch64/cpu-plug-test", "qtest-aarch64/device-plug-test",
