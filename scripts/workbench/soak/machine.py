@@ -34,7 +34,7 @@ class Settings:
     """Where and with what the QEMUs of a run are started.
 
     QEMU is the path of the binary on this machine, IMAGE_TOOL that of qemu-img at PLACE. SAYS is
-    what they may write.
+    what they may write, APPEND the kernel's command line without the console.
     """
 
     qemu: Path
@@ -44,6 +44,7 @@ class Settings:
     cpu: str
     slots: int
     says: tuple = ()
+    append: str = Config.append
 
     @property
     def kvm(self):
@@ -148,6 +149,7 @@ class Machine:
             qemu=self._settings.qemu, kernel=assets.kernel(), initrd=image.initrd(),
             firmware=assets.firmware().efi, place=self._place, accel=self._settings.accel,
             cpu=self._settings.cpu, smp=smp, says=self._settings.says,
+            append=self._settings.append,
             machine=f"virt,memory-backend=ram,pcie-hotplug-ports={NICS + DISKS}",
             memory=f"{MEMORY},slots={DIMMS},maxmem=4G", extra=[*self._options, *extra])
         guest = RecordedGuest(config, f"{self._name}.{number}",
