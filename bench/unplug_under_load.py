@@ -27,34 +27,28 @@ def percentile(values, percent):
     return sorted(values)[max(math.ceil(len(values) * percent / 100) - 1, 0)]
 
 
-def _bring_online(cpus):
-    """Bring the CPU LAST online, and wait until programs can be bound to it.
-
-    Linux tells its cpusets of a CPU some time after it is online; taskset fails until then.
-    """
-    cpus.bring_online(LAST)
-    cpus.guest.check(f"until taskset -c {LAST} true 2> /dev/null; do usleep 10000; done", 120)
-
-
 def _load(guest, cpus):
     """Keep each of CPUS busy with two loops, whose process ids are in /tmp/load.CPU.
 
-    One does nothing else, the other starts programs and so takes locks of the kernel.
+    One does nothing else, the other starts programs and so takes locks of the kernel. Returns when
+    both are bound: taskset fails if its CPU goes offline before.
     """
     guest.check(f"for cpu in {' '.join(map(str, cpus))}; do "
                 "taskset -c $cpu sh -c 'while :; do :; done' & echo $! > /tmp/load.$cpu; "
                 "taskset -c $cpu sh -c 'while :; do busybox true; done' & "
-                "echo $! >> /tmp/load.$cpu; done", 120)
+                "echo $! >> /tmp/load.$cpu; for task in $(cat /tmp/load.$cpu); do "
+                'until grep -q "^Cpus_allowed_list:.$cpu$" /proc/$task/status; do usleep 10000; '
+                "done; done; done", 120)
 
 
 def _round(guest, cpus):
     """(seconds of the guest's own offline, seconds of a removal) of the CPU LAST, under load."""
     cpus.add(LAST)
     cpus.wait_enabled(LAST, 60)
-    _bring_online(cpus)
+    cpus.bring_online(LAST)
     _load(guest, [LAST])
     own = guests.took(guest, f"echo 0 > {SYSFS}/cpu{LAST}/online", 120)
-    _bring_online(cpus)
+    cpus.bring_online(LAST)
     # Linux has moved the load of the CPU to others, where it would stay.
     guest.check(f"(for task in $(cat /tmp/load.{LAST}); do taskset -p -c {LAST} $task || exit; "
                 "done) > /dev/null", 120)

@@ -552,7 +552,6 @@ class Growth(unittest.TestCase):
         self.assertRegex("".join(self.look(threads=["main", "a", "b"])),
                          "threads of QEMU besides vCPUs: 3.*: main, a, b")
 
-
     def test_files_with_kvm(self):
         """A vCPU that is there has a file more than one that was; nothing else may grow by that."""
         def look(vcpus, descriptors):
