@@ -14,6 +14,7 @@
 #include "hw/core/cpu.h"
 #include "hw/core/hotplug.h"
 #include "hw/core/qdev.h"
+#include "migration/colo.h"
 #include "migration/misc.h"
 #include "qemu/aio.h"
 #include "qemu/main-loop.h"
@@ -41,8 +42,11 @@ void cpu_unplug_ejected(void)
     static bool busy;
     CPUState *cpu;
 
-    /* Unplugging drops the BQL to wait for the thread of the CPU. */
-    if (busy || migration_is_running()) {
+    /*
+     * Unplugging drops the BQL to wait for the thread of the CPU. With COLO,
+     * the migration has no end, and the guest ejects the CPU on both sides.
+     */
+    if (busy || (migration_is_running() && !migration_in_colo_state())) {
         return;
     }
     busy = true;

@@ -64,7 +64,7 @@ static uint64_t virt_pcie_buses_behind(PCIBus *bus, PCIDevice *new_bridge)
     for (int devfn = 0; devfn < ARRAY_SIZE(bus->devices); devfn++) {
         PCIDevice *d = bus->devices[devfn];
 
-        if (d && d != new_bridge && IS_PCI_BRIDGE(d)) {
+        if (d && IS_PCI_BRIDGE(d)) {
             PCIBus *secondary = pci_bridge_get_sec_bus(PCI_BRIDGE(d));
 
             count += 1 + MAX(virt_pcie_buses_behind(secondary, new_bridge),

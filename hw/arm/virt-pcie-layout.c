@@ -54,13 +54,17 @@ static bool virt_pcie_mmio_suffices(const VirtMachineState *vms, unsigned ports)
            virt_pcie_mmio_size(vms, ports);
 }
 
+static unsigned virt_pcie_its_ports(const VirtMachineState *vms)
+{
+    /* Old machine versions have a GICv3 without ITS with TCG. */
+    return kvm_irqchip_in_kernel() || vms->tcg_its ? VIRT_PCIE_MAX_PORTS : 0;
+}
+
 static unsigned virt_pcie_msi_ports(const VirtMachineState *vms)
 {
     switch (vms->msi_controller) {
     case VIRT_MSI_CTRL_ITS:
-        /* Old machine versions have a GICv3 without ITS with TCG. */
-        return kvm_irqchip_in_kernel() || vms->tcg_its ? VIRT_PCIE_MAX_PORTS
-                                                       : 0;
+        return virt_pcie_its_ports(vms);
     case VIRT_MSI_CTRL_GICV2M:
         return MAX_GICV2M_PORTS;
     default:
@@ -68,11 +72,13 @@ static unsigned virt_pcie_msi_ports(const VirtMachineState *vms)
     }
 }
 
-/* Returns: the greatest limit up to @ports, which is that of bus numbers */
+/*
+ * Returns: the greatest limit up to @ports, which is that of bus numbers, and
+ * @msi_ports, which is that of interrupts
+ */
 static VirtPCIeLimit virt_pcie_limit_up_to(const VirtMachineState *vms,
-                                           unsigned ports)
+                                           unsigned ports, unsigned msi_ports)
 {
-    unsigned msi_ports = virt_pcie_msi_ports(vms);
     VirtPCIeLimit limit = { ports, VIRT_PCIE_BOUND_BUSES };
 
     if (msi_ports < limit.ports) {
@@ -86,7 +92,12 @@ static VirtPCIeLimit virt_pcie_limit_up_to(const VirtMachineState *vms,
 
 VirtPCIeLimit virt_pcie_greatest_limit(const VirtMachineState *vms)
 {
-    return virt_pcie_limit_up_to(vms, VIRT_PCIE_MAX_PORTS);
+    unsigned msi_ports = virt_pcie_msi_ports(vms);
+
+    if (vms->gicv3_if_preferred) {
+        msi_ports = MAX(msi_ports, virt_pcie_its_ports(vms));
+    }
+    return virt_pcie_limit_up_to(vms, VIRT_PCIE_MAX_PORTS, msi_ports);
 }
 
 VirtPCIeLimit virt_pcie_limit(const VirtMachineState *vms)
@@ -95,7 +106,8 @@ VirtPCIeLimit virt_pcie_limit(const VirtMachineState *vms)
         return (VirtPCIeLimit) { vms->max_pcie_root_ports,
                                  VIRT_PCIE_BOUND_USER };
     }
-    return virt_pcie_limit_up_to(vms, virt_pcie_num_buses(vms) - 1);
+    return virt_pcie_limit_up_to(vms, virt_pcie_num_buses(vms) - 1,
+                                 virt_pcie_msi_ports(vms));
 }
 
 bool virt_pcie_prefers_gicv3(const VirtMachineState *vms)

@@ -77,17 +77,24 @@ static char *virt_pcie_limit_remedy(const VirtMachineState *vms,
                                     unsigned wanted)
 {
     VirtPCIeLimit greatest = virt_pcie_greatest_limit(vms);
+    unsigned set = vms->max_pcie_root_ports;
+    g_autofree char *more = g_strdup_printf("'max-pcie-root-ports=%u' or more",
+                                            wanted);
 
     if (wanted <= greatest.ports) {
-        return g_strdup_printf("'max-pcie-root-ports=%u' or more", wanted);
+        return g_steal_pointer(&more);
     }
+    /* A NULL ends what is joined. */
     switch (greatest.bound) {
     case VIRT_PCIE_BOUND_MSI:
-        return g_strdup("'gic-version=3' and 'msi=its' where the accelerator "
-                        "has both");
+        return g_strconcat("'gic-version=3' and 'msi=its' where the "
+                           "accelerator has both",
+                           wanted > (set ?: virt_pcie_num_buses(vms) - 1)
+                           ? ", and " : NULL, more, NULL);
     case VIRT_PCIE_BOUND_MMIO:
-        return g_strdup("'highmem=on' and 'highmem-mmio=on' where the CPUs "
-                        "have enough bits of physical address");
+        return g_strconcat("'highmem=on' and 'highmem-mmio=on' where the CPUs "
+                           "have enough bits of physical address",
+                           set && wanted > set ? ", and " : NULL, more, NULL);
     default:
         return NULL;
     }
@@ -120,7 +127,7 @@ static void virt_pcie_set_shortage(const VirtMachineState *vms,
     const char *cause = virt_pcie_low_ecam_cause(vms);
     g_autofree char *bridges = NULL;
     g_autofree char *why = NULL;
-    g_autofree char *remedy = NULL;
+    g_autoptr(GString) remedy = g_string_new(NULL);
 
     if (s->behind) {
         bridges = g_strdup_printf(" and %" PRIu64 " for the bridges behind it",
@@ -129,8 +136,8 @@ static void virt_pcie_set_shortage(const VirtMachineState *vms,
     if (s->next) {
         why = g_strdup_printf("root bus '%s' begins at %d", BUS(s->next)->name,
                               pci_bus_num(s->next));
-        remedy = g_strdup_printf("a greater 'bus_nr' for '%s', or ",
-                                 BUS(s->next)->name);
+        g_string_append_printf(remedy, "a greater 'bus_nr' for '%s', or ",
+                               BUS(s->next)->name);
     } else if (cause) {
         why = g_strdup_printf("the machine has %u in all, with %s", total,
                               cause);
@@ -139,16 +146,21 @@ static void virt_pcie_set_shortage(const VirtMachineState *vms,
     }
     if (!s->next && last >= total &&
         last <= virt_pcie_greatest_limit(vms).ports) {
-        remedy = g_strdup_printf("'max-pcie-root-ports=%" PRIu64 "' or more, "
-                                 "or ", last);
+        g_string_append_printf(remedy, "'max-pcie-root-ports=%" PRIu64 "' or "
+                               "more, or ", last);
+    }
+    if (!s->next && pci_bus_num(s->bus)) {
+        g_string_append_printf(remedy, "a smaller 'bus_nr'%s",
+                               s->has ? ", or " : "");
+    }
+    if (s->has) {
+        g_string_append(remedy, "fewer bridges or a smaller 'bus-reserve'");
     }
 
     error_setg(errp, "PCIe root bus '%s' needs 1 bus number for itself%s, and "
                "has %u: %s. The guest would miss what is behind the last "
-               "bridges. Use %s%s", BUS(s->bus)->name, bridges ?: "", s->has,
-               why, remedy ?: "",
-               s->behind ? "fewer bridges or a smaller 'bus-reserve'"
-                         : "a smaller 'bus_nr'");
+               "bridges. Use %s", BUS(s->bus)->name, bridges ?: "", s->has,
+               why, remedy->str);
 }
 
 /* --- The machine --- */
@@ -190,7 +202,8 @@ void virt_pcie_create_hotplug_ports(VirtMachineState *vms)
         if (!pci_realize_and_unref(port, vms->bus, &err)) {
             error_reportf_err(err, "There is no room for 'pcie-hotplug-ports="
                               "%u' beside the default devices (which "
-                              "'-nodefaults' leaves out): ",
+                              "'-nodefaults' leaves out) and those of '-nic' "
+                              "(for which '-device' can be used): ",
                               vms->pcie_hotplug_ports);
             exit(EXIT_FAILURE);
         }
@@ -216,9 +229,9 @@ void virt_pcie_check(VirtMachineState *vms)
         g_autofree char *cause = virt_pcie_limit_cause(vms, limit);
         g_autofree char *remedy = virt_pcie_limit_remedy(vms, count);
 
-        warn_report("There are %u PCIe root ports, and this machine can serve "
-                    "%u of them because of %s; %s the others may not work%s%s",
-                    count, limit.ports, cause,
+        warn_report("This machine can serve %u PCIe root ports because of %s, "
+                    "and there are %u: %s the surplus ones may not work%s%s",
+                    limit.ports, cause, count,
                     limit.bound == VIRT_PCIE_BOUND_MSI ? "hotplug behind"
                                                        : "devices behind",
                     remedy ? "; use " : "", remedy ?: "");

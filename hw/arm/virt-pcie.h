@@ -52,7 +52,7 @@ hwaddr virt_pcie_mmio_size(const VirtMachineState *vms, unsigned ports);
 
 /**
  * virt_pcie_greatest_limit: Returns: the greatest 'max-pcie-root-ports' that a
- * machine with this GIC and memory map can have
+ * machine with these properties can have
  * @vms: the machine, with its memory map and its MSI controller
  */
 VirtPCIeLimit virt_pcie_greatest_limit(const VirtMachineState *vms);

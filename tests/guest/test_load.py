@@ -10,39 +10,13 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
                 for name in ("tests/support", "scripts")]
 
 import guestcase  # noqa: E402
-from burden import burden, relieve, wait_used  # noqa: E402
-
-LAPS = 12 if guestcase.LONG else 2
-ADDED = (2, 3, 4, 5)
+import loadcases  # noqa: E402
 
 
-class Load(guestcase.GuestCase):
+class Load(loadcases.LoadCases, guestcase.GuestCase):
+    """The cases of loadcases.py with TCG."""
 
-    def test_all_go(self):
-        """Each CPU that came computes, and writes to memory; then all are asked back at once."""
-        guest, cpus = self.boot()
-        # On the CPUs of the start, and on all as soon as they are there.
-        burden(guest, (0, 1))
-        for _ in range(LAPS):
-            for number in ADDED:
-                cpus.add(number)
-            for number in ADDED:
-                cpus.wait_enabled(number, 60)
-                cpus.bring_online(number)
-            self.assert_cpus(cpus, {0, 1, *ADDED})
-            burden(guest, ADDED)
-            wait_used(guest, ADDED, 60)
-            for handle in [cpus.delete(number) for number in ADDED]:
-                guest.event("DEVICE_DELETED", 60, device=handle)
-            cpus.wait_view("all that came are gone", seconds=60, enabled={0, 1}, online={0, 1})
-            # The programs go on, on the CPUs that are left.
-            relieve(guest, ADDED)
-            guest.events()
-        relieve(guest, (0, 1))
-        guest.check("wait", 60)
-        cpus.plug(7)
-        self.assert_cpus(cpus, {0, 1, 7})
-        self.assert_sound(guest)
+    laps = 12 if guestcase.LONG else 2
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
                 for name in ("tests/support", "scripts")]
 
 import guestcase  # noqa: E402
+import mixcases  # noqa: E402
 import monitor  # noqa: E402
 import slotcases  # noqa: E402
 from workbench.guest.cpus import SYSFS  # noqa: E402
@@ -168,58 +169,9 @@ class Moments(guestcase.GuestCase):
         self.assert_cpus(cpus, {0, 1, 3, 5, 7})
         cpus.work({0, 1, 3, 5, 7})
 
-    def test_everything_at_once(self):
-        """A random run of requests, stops, resets and snapshots ends in a sound guest."""
-        guest, cpus = self.boot(self.config(extra=self.disk(), memory="256M"))
-        order = random.Random(7)
-        actions = ["add", "add", "add", "delete", "delete", "stop", "cont", "reset", "save"]
-        for _ in range(120 if guestcase.LONG else 40):
-            action = order.choice(actions)
-            number = order.randrange(1, 8)
-            try:
-                if action == "add":
-                    cpus.add(number)
-                elif action == "delete" and number in cpus.taken():
-                    cpus.delete(number)
-                elif action == "reset":
-                    guest.qmp("system_reset")
-                elif action in ("stop", "cont"):
-                    guest.qmp(action)
-                elif action == "save":
-                    self.assertEqual(guest.hmp("savevm one"), "")
-            except guestcase.GuestError as error:
-                # Taken slots and second requests, also for a CPU that has just gone; the process
-                # itself must live on.
-                self.assertRegex(str(error), "exist|taken|already|Duplicate|unplug|progress|"
-                                 "not found|holds no CPU")
-            time.sleep(order.random() * 0.15)
-        guest.qmp("cont")
-        guest.qmp("system_reset")
-        # Those that ran until then may have left their sign on the console.
-        guest.wait_for(lambda: self.settled(guest, cpus), "the guest is up after the last reset",
-                       90)
-        for number in cpus.taken() - cpus.view().online:
-            cpus.bring_online(number)
-        self.assert_cpus(cpus, cpus.taken())
-        # What became of the requests until then is not for those that follow.
-        guest.events()
-        for number in sorted(cpus.taken() - {0}):
-            cpus.unplug(number)
-        cpus.plug(4)
-        self.assert_cpus(cpus, {0, 4})
 
-    def settled(self, guest, cpus):
-        """True when the shell answers and neither QEMU nor the guest change any more."""
-        try:
-            guest.wait_ready(15)
-        except guestcase.GuestError:
-            pass
-        try:
-            first = cpus.taken(), cpus.view()
-            time.sleep(1)
-            return first == (cpus.taken(), cpus.view()) and first[0] == first[1].enabled
-        except guestcase.GuestError:
-            return False
+class Mix(mixcases.MixCases, guestcase.GuestCase):
+    """The cases of mixcases.py with TCG."""
 
 
 class AtOnce(guestcase.GuestCase):

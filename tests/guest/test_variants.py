@@ -11,6 +11,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
                 for name in ("tests/support", "scripts")]
 
 import guestcase  # noqa: E402
+import manycases  # noqa: E402
 import nodecases  # noqa: E402
 from workbench.guest import cpuprobe  # noqa: E402
 from workbench.guest.cpus import SYSFS  # noqa: E402
@@ -90,22 +91,7 @@ LARGE = {"machine": "virt,gic-version=3,cpu-hotplug=on", "cpu": "max,pauth-impde
          "memory": "2G"}
 
 
-class Many(guestcase.GuestCase):
-
-    def fill(self, guest, cpus, numbers, seconds):
-        """Plug the CPUs NUMBERS at once beside CPUs 0 to 3; all of them work then.
-
-        SECONDS is how long to wait for each to be usable.
-        """
-        for number in numbers:
-            cpus.add(number)
-        for number in numbers:
-            cpus.wait_enabled(number, seconds)
-            cpus.bring_online(number)
-        found = {*range(4), *numbers}
-        self.assert_cpus(cpus, found)
-        for number in sorted(found):
-            guest.check(f"taskset -c {number} true", 120)
+class Many(manycases.ManyCases, guestcase.GuestCase):
 
     @guestcase.long_only
     def test_all_64(self):

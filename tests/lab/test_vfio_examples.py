@@ -1,18 +1,24 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 # meson: timeout=900 suite=vfio parallel
-"""The example of passthrough, with a virtual function of the emulated Arm host's network card."""
+"""The example of passthrough and the commands in QEMU's manual, with a virtual function of the
+emulated Arm host's network card.
+"""
 
+import dataclasses
 import sys
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
                 for name in ("tests/support", "scripts")]
 
+import manual  # noqa: E402
 import vfiocase  # noqa: E402
 
 from example import FOLDER, Script  # noqa: E402
 from workbench.guest import assets  # noqa: E402
+
+DEVICE = "0000:02:00.0"         # in the manual
 
 
 class Passthrough(vfiocase.VfioCase):
@@ -43,6 +49,32 @@ class Passthrough(vfiocase.VfioCase):
         self.assertEqual(self.functions(guest), 0)
         self.release(function)
         self.assertEqual(self.driver(function), "igbvf")
+
+    def test_manual(self):
+        """The guest gets its function when it starts, and in another one by its monitor."""
+        function, = self.virtual_functions(1)
+        text = [[dataclasses.replace(command, words=command.words.replace(DEVICE, function))
+                 for command in block] for block in manual.blocks("devices/vfio-pci.rst")]
+        (look, ), bind, (start, plug, unplug) = text[:3]
+        self.assertEqual(self.place.check(look.words), function)
+        for command in bind:
+            # The function has no driver yet from which it could be taken.
+            if "unbind" in command.words:
+                self.place.check(f"echo {function} > {vfiocase.SYSFS}/drivers/igbvf/bind")
+            self.place.check(command.words)
+        machine, ports, device, value = manual.options(start)
+        self.assertEqual(device, "-device")
+        guest, _ = self.start(self.config(machine="virt,gic-version=3", extra=[machine, ports]))
+        self.wait_ready(guest)
+        self.assertEqual(guest.hmp(plug.words), "")
+        self.interface(guest, "igbvf")
+        self.assertEqual(guest.hmp(unplug.words), "")
+        guest.event("DEVICE_DELETED", 60, device="nic")
+        guest.close()
+        guest, _ = self.start(self.config(machine="virt,gic-version=3",
+                                          extra=[machine, ports, device, value]))
+        self.wait_ready(guest)
+        self.interface(guest, "igbvf")
 
 
 if __name__ == "__main__":

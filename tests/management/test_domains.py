@@ -306,9 +306,9 @@ class NovaPorts(clientcase.ClientCase):
                          clientcase.Outcome(True, ()))
         found = self.outcome(config)
         self.assertTrue(found.starts)
-        self.assertRegex("\n".join(found.says), rf"^warning: There are {count} PCIe root ports, "
-                         r"and this machine can serve 32 of them because of .*; hotplug behind "
-                         r"the others may not work; use 'gic-version=3' and 'msi=its' ")
+        self.assertRegex("\n".join(found.says), r"^warning: This machine can serve 32 PCIe root "
+                         rf"ports because of .*, and there are {count}: hotplug behind the surplus "
+                         r"ones may not work; use 'gic-version=3' and 'msi=its' ")
 
 
 if __name__ == "__main__":

@@ -192,10 +192,10 @@ typedef struct Start {
 #define ITS "'gic-version=3' and 'msi=its' where the accelerator has both"
 #define TOO_FEW_MSIS(prop, count) NOT_POSSIBLE(prop, count, 32, GICV2M, ITS)
 #define WITHOUT_MSI(prop, count) NOT_POSSIBLE(prop, count, 0, NO_MSI, ITS)
-#define SHARED_LINES(count, limit, cause) \
-    "warning: There are " #count " PCIe root ports, and this machine can " \
-    "serve " #limit " of them because of " cause "; hotplug behind the " \
-    "others may not work; use " ITS
+#define SHARED_LINES(count, limit, cause, remedy) \
+    "warning: This machine can serve " #limit " PCIe root ports because of " \
+    cause ", and there are " #count ": hotplug behind the surplus ones may " \
+    "not work; use " remedy
 
 #define OUT_OF_RANGE(name, value, why, max) \
     "'" name "=" value "' is not possible: " why "; use 0 to " max
@@ -209,15 +209,16 @@ typedef struct Start {
 #define TOO_FEW_BUSES(bus, bridges, has, why, remedy) \
     "PCIe root bus '" bus "' needs 1 bus number for itself and " #bridges \
     " for the bridges behind it, and has " #has ": " why ". The guest would " \
-    "miss what is behind the last bridges. Use " remedy "fewer bridges or a " \
-    "smaller 'bus-reserve'"
+    "miss what is behind the last bridges. Use " remedy
+#define FEWER "fewer bridges or a smaller 'bus-reserve'"
+#define LOWER "a smaller 'bus_nr'"
 #define IN_THE_WAY(bus, bridges, has, next, nr) \
     TOO_FEW_BUSES(bus, bridges, has, "root bus '" next "' begins at " #nr, \
-                  "a greater 'bus_nr' for '" next "', or ")
-#define LOW_ECAM(bus, bridges, has, cause, max) \
+                  "a greater 'bus_nr' for '" next "', or " FEWER)
+#define LOW_ECAM(bus, bridges, has, cause, max, remedy) \
     TOO_FEW_BUSES(bus, bridges, has, \
                   "the machine has 16 in all, with " cause, \
-                  "'max-pcie-root-ports=" #max "' or more, or ")
+                  "'max-pcie-root-ports=" #max "' or more, or " remedy)
 
 #define SWITCH \
     PORT("a", "pcie.0") " -device x3130-upstream,bus=a,id=up" \
@@ -353,9 +354,9 @@ static const Start starts[] = {
     {
         "room/highmem-mmio/automatic", ",gic-version=3,highmem-mmio=off", 187,
         LAST,
-        "warning: There are 188 PCIe root ports, and this machine can serve "
-        "187 of them because of the 751 MiB of 32-bit memory space that they "
-        "share; devices behind the others may not work; use 'highmem=on' and "
+        "warning: This machine can serve 187 PCIe root ports because of the "
+        "751 MiB of 32-bit memory space that they share, and there are 188: "
+        "devices behind the surplus ones may not work; use 'highmem=on' and "
         "'highmem-mmio=on' where the CPUs have enough bits of physical address"
     },
 
@@ -370,13 +371,29 @@ static const Start starts[] = {
     }, {
         /* They do not change the GIC, which is a GICv2 by default. */
         "msi/default/hotplug-ports", ",pcie-hotplug-ports=33", 0, NULL,
-        TOO_FEW_MSIS("pcie-hotplug-ports", 33), true
+        TOO_MANY_HOTPLUG_PORTS(33, 32, GICV2M), true
+    }, {
+        "msi/default/exceeded",
+        ",max-pcie-root-ports=32,pcie-hotplug-ports=33", 0, NULL,
+        TOO_MANY_HOTPLUG_PORTS(33, 32, "'max-pcie-root-ports=32'"), true
+    }, {
+        "msi/default/low-ecam", ",highmem-ecam=off,pcie-hotplug-ports=40", 0,
+        NULL, TOO_MANY_HOTPLUG_PORTS(40, 15, "the 16 bus numbers of a machine "
+                                     "with 'highmem-ecam=off'"), true
+    }, {
+        "msi/gicv2/exceeded", ",gic-version=2,max-pcie-root-ports=32,"
+        "pcie-hotplug-ports=33", 0, NULL,
+        NOT_POSSIBLE("pcie-hotplug-ports", 33, 32, "'max-pcie-root-ports=32'",
+                     ITS ", and 'max-pcie-root-ports=33' or more"), true
     },
     { "msi/default/max", ",max-pcie-root-ports=33,pcie-hotplug-ports=33", 0 },
     { "msi/gicv2/automatic/32", ",gic-version=2", 32 },
     {
         "msi/gicv2/automatic", ",gic-version=2", 33, NULL,
-        SHARED_LINES(33, 32, GICV2M)
+        SHARED_LINES(33, 32, GICV2M, ITS)
+    }, {
+        "msi/default/automatic", "", 33, NULL,
+        SHARED_LINES(33, 32, GICV2M, "'max-pcie-root-ports=33' or more")
     }, {
         "msi/gicv2m", ",gic-version=3,msi=gicv2m,max-pcie-root-ports=33", 0,
         NULL, TOO_FEW_MSIS("max-pcie-root-ports", 33), true
@@ -389,7 +406,7 @@ static const Start starts[] = {
     },
     { "msi/off/automatic/none", ",msi=off" },
     {
-        "msi/off/automatic", ",msi=off", 2, NULL, SHARED_LINES(2, 0, NO_MSI)
+        "msi/off/automatic", ",msi=off", 2, NULL, SHARED_LINES(2, 0, NO_MSI, ITS)
     }, {
         "msi/its-off", ",gic-version=3,its=off,max-pcie-root-ports=8", 0, NULL,
         WITHOUT_MSI("max-pcie-root-ports", 8), true
@@ -410,10 +427,16 @@ static const Start starts[] = {
     /* Bus numbers */
     {
         "buses/low-ecam", ",highmem-ecam=off", 16, NULL,
-        "warning: " LOW_ECAM("pcie.0", 16, 16, "'highmem-ecam=off'", 16)
+        "warning: " LOW_ECAM("pcie.0", 16, 16, "'highmem-ecam=off'", 16,
+                             FEWER)
+    }, {
+        /* With so many, this is also a matter of interrupts. */
+        "buses/low-ecam/40", ",highmem-ecam=off", 40, NULL,
+        "warning: " LOW_ECAM("pcie.0", 40, 16, "'highmem-ecam=off'", 40,
+                             FEWER)
     }, {
         "buses/highmem", ",highmem=off", 16, NULL,
-        "warning: " LOW_ECAM("pcie.0", 16, 16, "'highmem=off'", 16)
+        "warning: " LOW_ECAM("pcie.0", 16, 16, "'highmem=off'", 16, FEWER)
     },
     { "buses/pxb/fits", ",max-pcie-root-ports=20", 2, PXB("x", 3) },
     {
@@ -431,7 +454,7 @@ static const Start starts[] = {
         "buses/pxb/end", "", 0, PXB("x", 254) PORT("a", "x")
         PORT("b", "x,chassis=2"),
         "warning: " TOO_FEW_BUSES("x", 2, 2, "a PCIe hierarchy has 256 in "
-                                  "all", "")
+                                  "all", LOWER ", or " FEWER)
     },
     {
         "buses/pxb/all", ",max-pcie-root-ports=255", 240, PXB("x", 241)
@@ -441,28 +464,29 @@ static const Start starts[] = {
     }, {
         "buses/pxb/low-ecam", ",highmem-ecam=off", 14,
         PXB("x", 15) PORT("a", "x"),
-        "warning: " LOW_ECAM("x", 1, 1, "'highmem-ecam=off'", 16)
+        "warning: " LOW_ECAM("x", 1, 1, "'highmem-ecam=off'", 16,
+                             LOWER ", or " FEWER)
     }, {
         "buses/pxb/low-ecam/beyond/empty", ",highmem-ecam=off", 0, PXB("x", 20),
         "warning: PCIe root bus 'x' needs 1 bus number for itself, and has 0: "
         "the machine has 16 in all, with 'highmem-ecam=off'. The guest would "
         "miss what is behind the last bridges. Use 'max-pcie-root-ports=20' or "
-        "more, or a smaller 'bus_nr'"
+        "more, or " LOWER
     }, {
         /* More than there is memory space for is no advice. */
         "buses/pxb/highmem/beyond", ",highmem=off", 0,
         PXB("x", 130) PORT("a", "x"),
         "warning: " TOO_FEW_BUSES("x", 1, 0, "the machine has 16 in all, with "
-                                  "'highmem=off'", "")
+                                  "'highmem=off'", LOWER)
     }, {
         "buses/pxb/low-ecam/beyond", ",highmem-ecam=off", 0,
         PXB("x", 20) PORT("a", "x"),
-        "warning: " LOW_ECAM("x", 1, 0, "'highmem-ecam=off'", 21)
+        "warning: " LOW_ECAM("x", 1, 0, "'highmem-ecam=off'", 21, LOWER)
     }, {
         "buses/pxb/low-ecam/beyond/refused",
         ",highmem-ecam=off,max-pcie-root-ports=15", 0,
         PXB("x", 20) PORT("a", "x"),
-        LOW_ECAM("x", 1, 0, "'highmem-ecam=off'", 21), true
+        LOW_ECAM("x", 1, 0, "'highmem-ecam=off'", 21, LOWER), true
     }, {
         "buses/pxb/low-ecam/served", ",highmem-ecam=off,max-pcie-root-ports=21",
         0, PXB("x", 20) PORT("a", "x")
@@ -480,11 +504,11 @@ static const Start starts[] = {
     {
         "buses/reserve/too-many", "", 0, LAST ",bus-reserve=255",
         "warning: " TOO_FEW_BUSES("pcie.0", 256, 256, "a PCIe hierarchy "
-                                  "has 256 in all", "")
+                                  "has 256 in all", FEWER)
     }, {
         "buses/reserve/32-bit", "", 0, LAST ",bus-reserve=4294967294",
         "warning: " TOO_FEW_BUSES("pcie.0", 4294967295, 256, "a PCIe "
-                                  "hierarchy has 256 in all", "")
+                                  "hierarchy has 256 in all", FEWER)
     },
     { "buses/switch/fits", ",max-pcie-root-ports=1", 0, SWITCH PXB("x", 5) },
     {
@@ -1089,7 +1113,7 @@ static void test_hotplug_explicit(void)
                          "{'bus': 'p0', 'chassis': 9}");
     ports_check(qts, 3, 3);
 
-    /* A port goes though it has a window. */
+    /* A port can be removed although its window is open. */
     bridge_set_bus(qts, config, 1);
     qtest_writel(qts, config + PCI_MEMORY_BASE, 0x10001000);
     qtest_writew(qts, config + PCI_COMMAND, PCI_COMMAND_MEMORY);

@@ -42,9 +42,8 @@ static const Machine machines[] = {
     {
         .arch = "x86_64",
         .args = "-machine q35 -nodefaults",
-        /* Leave legacy CPU hotplug; PM base 0x600, ACPI enabled */
-        .init = "outl 0xcd8 0x0\n"
-                "outl 0xcf8 0x8000f840\noutl 0xcfc 0x601\n"
+        /* PM base 0x600, ACPI enabled */
+        .init = "outl 0xcf8 0x8000f840\noutl 0xcfc 0x601\n"
                 "outl 0xcf8 0x8000f844\noutb 0xcfc 0x80\n",
         .select = "outl 0xcd8 0x1\n",
         .control = "outb 0xcdc ",

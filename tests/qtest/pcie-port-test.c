@@ -1,5 +1,6 @@
 /*
- * QTest of PCI Express ports: their slot numbers, and devices that are plugged
+ * QTest of PCI Express ports: their slot numbers, devices that are plugged, and
+ * ports without hotplug
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
