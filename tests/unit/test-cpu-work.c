@@ -106,7 +106,7 @@ static void test_done(void)
     free_cpu(caller.cpu);
 }
 
-/* Who walks the list of CPUs must not be left with one that is gone. */
+/* A caller that walks the list must not be left with a CPU that is gone. */
 static void test_done_before_removal(void)
 {
     Caller caller = { .cpu = new_cpu() };
