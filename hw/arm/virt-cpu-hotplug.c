@@ -42,11 +42,11 @@ static bool virt_cpu_type_is_aarch64(const char *type)
 static char *virt_cpu_hotplug_accel_blocker(VirtMachineState *vms)
 {
     if (replay_mode != REPLAY_MODE_NONE) {
-        return g_strdup("record/replay does not support it");
+        return g_strdup("record/replay does not support it; leave out -icount");
     }
     if (icount_enabled()) {
         return g_strdup("-icount runs all vCPUs in one thread, and it needs a "
-                        "thread per vCPU");
+                        "thread per vCPU; leave out -icount");
     }
     if (kvm_enabled()) {
         return virt_cpu_hotplug_kvm_blocker(vms);
@@ -105,7 +105,8 @@ static char *virt_cpu_hotplug_find_blocker(VirtMachineState *vms,
     blocker = virt_cpu_hotplug_accel_blocker(vms);
     if (!blocker && !virt_cpu_type_is_aarch64(ms->cpu_type)) {
         blocker = g_strdup_printf("it needs 64-bit CPUs, and '%s' is 32-bit; "
-                                  "use a 64-bit model with -cpu",
+                                  "use a 64-bit model with -cpu, without "
+                                  "aarch64=off",
                                   ms->cpu_type);
     }
     return blocker;
@@ -208,6 +209,13 @@ static bool virt_cpu_hotplug_check(VirtMachineState *vms, Error **errp)
     if (!virt_cpu_hotplug_active(vms)) {
         error_setg(errp, "CPU hotplug is not available on this machine: %s",
                    vms->cpu_hotplug_blocker);
+        return false;
+    }
+    /* The source's CPUs have been compared with those of this machine. */
+    if (vms->guest_loaded && runstate_check(RUN_STATE_INMIGRATE)) {
+        error_setg(errp, "CPUs cannot be added or removed while the state of "
+                   "the guest is being loaded; wait until the migration has "
+                   "ended");
         return false;
     }
     return true;

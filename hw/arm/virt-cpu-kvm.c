@@ -5,6 +5,7 @@
  */
 
 #include "qemu/osdep.h"
+#include "qemu/error-report.h"
 #include "qapi/error.h"
 #include "hw/arm/bsa.h"
 #include "system/kvm.h"
@@ -31,9 +32,8 @@ char *virt_cpu_hotplug_kvm_blocker(VirtMachineState *vms)
                         "'kernel-irqchip=on'");
     }
     if (!(kvm_arm_vgic_probe() & KVM_ARM_VGIC_V3)) {
-        return g_strdup("it needs a GICv3, which KVM cannot provide on this "
-                        "host because the host's GIC is older; use -accel tcg, "
-                        "or another host");
+        return g_strdup("it needs a GICv3, which KVM does not provide on "
+                        "this host; use -accel tcg, or another host");
     }
     if (vms->virt) {
         return g_strdup("KVM does not support it with nested virtualization; "
@@ -51,15 +51,35 @@ char *virt_cpu_hotplug_kvm_blocker(VirtMachineState *vms)
     return NULL;
 }
 
+/* It is too late to do without: the guest has been promised the slots. */
+static void virt_cpu_hotplug_kvm_require(bool done, int slot, Error *err)
+{
+    g_autofree char *where = NULL;
+
+    if (done) {
+        return;
+    }
+    where = slot < 0 ? g_strdup("")
+                     : g_strdup_printf(" for the empty CPU slot %d", slot);
+    error_report("CPU hotplug cannot be set up%s: %s. Use 'cpu-hotplug=off', "
+                 "or -smp with a smaller maxcpus", where,
+                 error_get_pretty(err));
+    error_free(err);
+    exit(EXIT_FAILURE);
+}
+
 void virt_cpu_hotplug_kvm_create_vcpus(VirtMachineState *vms)
 {
     const CPUArchIdList *slots = MACHINE(vms)->possible_cpus;
+    Error *err = NULL;
+    bool done = kvm_arm_forward_psci(&err);
 
-    kvm_arm_forward_psci(&error_fatal);
+    virt_cpu_hotplug_kvm_require(done, -1, err);
     for (int i = 0; i < slots->len; i++) {
         if (!slots->cpus[i].cpu) {
-            kvm_arm_create_parked_vcpu(ARM_CPU(first_cpu), i,
-                                       slots->cpus[i].arch_id, &error_fatal);
+            done = kvm_arm_create_parked_vcpu(ARM_CPU(first_cpu), i,
+                                              slots->cpus[i].arch_id, &err);
+            virt_cpu_hotplug_kvm_require(done, i, err);
         }
     }
 }
@@ -69,18 +89,22 @@ void virt_cpu_hotplug_kvm_init_vcpus(VirtMachineState *vms, bool pmu,
 {
     const CPUArchIdList *slots = MACHINE(vms)->possible_cpus;
     const hwaddr pvtime_base = vms->memmap[VIRT_PVTIME].base;
+    Error *err = NULL;
+    bool done;
 
     for (int i = 0; i < slots->len; i++) {
         if (slots->cpus[i].cpu) {
             continue;
         }
         if (pmu) {
-            kvm_arm_parked_vcpu_init_pmu(i, VIRTUAL_PMU_IRQ, &error_fatal);
+            done = kvm_arm_parked_vcpu_init_pmu(i, VIRTUAL_PMU_IRQ, &err);
+            virt_cpu_hotplug_kvm_require(done, i, err);
         }
         if (steal_time) {
-            kvm_arm_parked_vcpu_init_pvtime(i, pvtime_base +
-                                            i * PVTIME_SIZE_PER_CPU,
-                                            &error_fatal);
+            done = kvm_arm_parked_vcpu_init_pvtime(i, pvtime_base +
+                                                   i * PVTIME_SIZE_PER_CPU,
+                                                   &err);
+            virt_cpu_hotplug_kvm_require(done, i, err);
         }
     }
 }

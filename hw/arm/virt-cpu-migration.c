@@ -69,7 +69,7 @@ static bool virt_cpu_slots_pre_load(void *opaque, Error **errp)
 
 /*
  * To be loaded before anything whose size depends on the number of slots, and
- * before RAM is sent: no CPU is plugged or unplugged during a migration.
+ * before RAM is sent: no CPU is plugged or unplugged after that, at either end.
  */
 static const VMStateDescription vmstate_virt_cpu_slots = {
     .name = "virt/cpu-slots",
@@ -105,6 +105,12 @@ static bool virt_cpu_hotplug_pre_save(void *opaque, Error **errp)
     return true;
 }
 
+static void virt_cpu_hotplug_set_surplus(Error **errp)
+{
+    error_setg(errp, "This machine has CPU hotplug, and the source does not; "
+               "start this machine with 'cpu-hotplug=off'");
+}
+
 static bool virt_cpu_hotplug_post_load(void *opaque, int version_id,
                                        Error **errp)
 {
@@ -117,10 +123,18 @@ static bool virt_cpu_hotplug_post_load(void *opaque, int version_id,
         error_setg(errp, "The source has CPU hotplug, and this machine does "
                    "not: %s", vms->cpu_hotplug_blocker);
     } else {
-        error_setg(errp, "This machine has CPU hotplug, and the source does "
-                   "not; start this machine with 'cpu-hotplug=off'");
+        virt_cpu_hotplug_set_surplus(errp);
     }
     return false;
+}
+
+bool virt_cpu_check_loaded(VirtMachineState *vms, Error **errp)
+{
+    if (virt_cpu_hotplug_active(vms) && !vms->guest_loaded) {
+        virt_cpu_hotplug_set_surplus(errp);
+        return false;
+    }
+    return true;
 }
 
 /*

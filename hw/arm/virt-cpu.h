@@ -127,10 +127,21 @@ void virt_cpu_hotplug_kvm_init_vcpus(VirtMachineState *vms, bool pmu,
  * virt_cpu_vmstate_register: Have migration compare the CPUs of both ends, and
  * whether there is CPU hotplug
  *
- * Whoever loads the stream needs this to be registered, too, if there is none.
+ * To be called without CPU hotplug, too: the destination must know the section
+ * to refuse it.
  * To be called when virt_cpu_hotplug_init() has decided.
  */
 void virt_cpu_vmstate_register(VirtMachineState *vms);
+
+/**
+ * virt_cpu_check_loaded: Check that a migration stream had CPU hotplug
+ * @errp: set if this machine has CPU hotplug and the stream did not; released
+ *        machine versions without it say nothing in their stream
+ *
+ * To be called when a section has been loaded that every machine with ACPI
+ * sends.
+ */
+bool virt_cpu_check_loaded(VirtMachineState *vms, Error **errp);
 
 /**
  * virt_gic_set_cpu_slots: Tell a GICv3 or GICv4 the affinities of all slots

@@ -141,7 +141,7 @@ static gint vfio_host_compare_names(gconstpointer a, gconstpointer b)
 }
 
 /*
- * Look at the other devices of the group.
+ * Look at the devices of the group.
  * @culprits: gets the sorted texts "DEVICE (DRIVER)" of those that keep the
  *            group from being given away; none if sysfs does not tell
  *
@@ -251,8 +251,8 @@ static char *vfio_host_explain_noiommu(const char *sysfsdev)
         vfio_host_device_is_mdev(sysfsdev)) {
         return g_strdup("");
     }
-    return g_strdup("; the host has no IOMMU for the device and hands it out "
-                    "all the same (enable_unsafe_noiommu_mode), which is not "
+    return g_strdup("; the host has no IOMMU for the device and offers it "
+                    "nevertheless (enable_unsafe_noiommu_mode), which is not "
                     "for guests: turn on the IOMMU (on Arm, an SMMU) in "
                     "firmware and kernel");
 }
@@ -282,7 +282,7 @@ static char *vfio_host_explain_direct(const char *sysfsdev)
 }
 
 /*
- * @module: whose parameter allows to do without isolation
+ * @module: whose parameter permits devices without isolation
  *
  * Returns: that interrupts are not isolated, or NULL if that does not matter
  */
@@ -328,7 +328,7 @@ static char *vfio_host_explain_node(int err)
 /* Returns: which token the device needs, or nothing */
 static char *vfio_host_explain_token_needed(const char *sysfsdev, bool vf_token)
 {
-    const char *given = vf_token ? "and this is not it" : "and none was given";
+    const char *given = vf_token ? "and this is not it" : "but none was given";
     g_autofree char *pf = NULL;
 
     if (!vfio_host_device_is_visible(sysfsdev)) {
@@ -338,13 +338,11 @@ static char *vfio_host_explain_token_needed(const char *sysfsdev, bool vf_token)
     pf = vfio_host_device_link(sysfsdev, "physfn");
     if (pf) {
         return g_strdup_printf("; the physical function %s is on vfio-pci, so "
-                               "the 'vf-token' that it was given is needed, %s",
-                               pf, given);
+                               "its 'vf-token' is needed, %s", pf, given);
     }
     if (vfio_host_device_has(sysfsdev, "sriov_totalvfs")) {
         return g_strdup_printf("; virtual functions of the device are in use, "
-                               "so the 'vf-token' that they were given is "
-                               "needed, %s", given);
+                               "so their 'vf-token' is needed, %s", given);
     }
     return g_strdup("");
 }
@@ -507,8 +505,9 @@ static char *vfio_host_explain_not_owner(const char *sysfsdev)
     g_free(text);
     msi = vfio_host_explain_msi("iommufd");
     if (available > 1) {
-        return g_strdup_printf("; another process has a device of the IOMMU "
-                               "group%s%s", msi ? ", or " : "", msi ?: "");
+        return g_strdup_printf("; a device of the IOMMU group is in use, by "
+                               "another process or by this one%s%s",
+                               msi ? ", or " : "", msi ?: "");
     }
     return msi ? g_strconcat("; ", msi, NULL) : g_strdup("");
 }
@@ -560,7 +559,7 @@ char *vfio_host_explain_no_cdev(const char *sysfsdev, int err)
     if (!*text && err == ENOENT && vfio_host_device_is_visible(sysfsdev)) {
         g_free(text);
         text = g_strdup("; the host's kernel is older than Linux 6.1, and "
-                        "iommufd takes 6.6: do without iommufd");
+                        "iommufd needs Linux 6.6: leave 'iommufd' out");
     }
     return text;
 }
@@ -572,8 +571,8 @@ char *vfio_host_explain_no_cdev_node(const char *sysfsdev)
     if (!*text) {
         g_free(text);
         text = g_strdup("; the host's kernel has no nodes for devices "
-                        "(CONFIG_VFIO_DEVICE_CDEV, since Linux 6.6): do "
-                        "without iommufd");
+                        "(CONFIG_VFIO_DEVICE_CDEV, since Linux 6.6): leave "
+                        "'iommufd' out");
     }
     return text;
 }
@@ -592,13 +591,15 @@ char *vfio_host_explain_bind(const char *sysfsdev, bool vf_token, int err)
         return vfio_host_explain_token_needed(sysfsdev, vf_token);
     case EINVAL:
         text = vf_token ? vfio_host_explain_token_unwanted(sysfsdev) :
-                          vfio_host_explain_direct(sysfsdev);
+                          g_strdup("");
         if (!*text) {
             g_free(text);
-            text = g_strdup_printf("; another process has the device%s",
-                                   vf_token ? ", or the host's kernel is older "
-                                   "than Linux 6.17 and takes no 'vf-token' "
-                                   "with iommufd" : "");
+            text = vfio_host_explain_direct(sysfsdev);
+        }
+        if (!*text) {
+            g_free(text);
+            text = g_strdup("; the device is in use, by another process or by "
+                            "this one");
         }
         return text;
     case EPERM:
@@ -608,9 +609,21 @@ char *vfio_host_explain_bind(const char *sysfsdev, bool vf_token, int err)
                         "another process or by this one");
     case ENODEV:
         return vfio_host_explain_driver(sysfsdev);
+    case E2BIG:
+        /* Linux 6.17 forgets the size of the token's part of the request. */
+        return g_strdup(vf_token ? "; the host's kernel cannot take a "
+                        "'vf-token' with iommufd: use Linux 6.18.3 or newer, "
+                        "or leave 'iommufd' out" : "");
     default:
         return g_strdup("");
     }
+}
+
+bool vfio_host_takes_token(const char *sysfsdev)
+{
+    g_autofree char *unwanted = vfio_host_explain_token_unwanted(sysfsdev);
+
+    return !*unwanted;
 }
 
 char *vfio_host_explain_no_iommu_type(void)
@@ -653,7 +666,8 @@ char *vfio_host_explain_dma_map(uint64_t size, int err)
         return g_strdup_printf("; VFIO locks the guest's memory, %" PRIu64
                                " KiB in this step, and the limit of locked "
                                "memory (RLIMIT_MEMLOCK) is %" PRIu64 " KiB in "
-                               "all: raise it to the memory of the guest and "
+                               "all: raise it to the memory of the guest, "
+                               "for each device if the guest has an IOMMU, and "
                                "some more", size / KiB,
                                (uint64_t)limit.rlim_cur / KiB);
     case ENOSPC:

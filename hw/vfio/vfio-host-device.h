@@ -104,6 +104,14 @@ char *vfio_host_explain_no_cdev_node(const char *sysfsdev);
 char *vfio_host_explain_open_cdev(int err);
 
 /**
+ * vfio_host_takes_token: Returns: whether a 'vf-token' makes sense for a device
+ *
+ * That is so for virtual functions if their physical function is on vfio-pci,
+ * and for physical functions.
+ */
+bool vfio_host_takes_token(const char *sysfsdev);
+
+/**
  * vfio_host_explain_bind: why a device cannot be bound to iommufd
  */
 char *vfio_host_explain_bind(const char *sysfsdev, bool vf_token, int err);
@@ -113,7 +121,7 @@ char *vfio_host_explain_bind(const char *sysfsdev, bool vf_token, int err);
  */
 
 /**
- * vfio_host_explain_dma_map: which limit does not allow to map memory for DMA
+ * vfio_host_explain_dma_map: which limit prevents mapping memory for DMA
  * @size: of the memory, in bytes
  */
 char *vfio_host_explain_dma_map(uint64_t size, int err);

@@ -1,7 +1,7 @@
 /*
  * KVM vCPUs for Arm CPUs that may be plugged later
  *
- * KVM does not allow to create a vCPU once the VM's GIC is initialized, and
+ * KVM does not create a vCPU once the VM's GIC is initialized, and
  * requires all vCPUs of a VM to have the same features. So they are created and
  * set up when the machine starts, like those of the CPUs of -smp, and parked
  * until a CPU takes them. See Documentation/virt/kvm/devices/vcpu.rst in Linux
@@ -30,8 +30,7 @@ static bool parked_vcpu_ioctl(int fd, unsigned long request, const char *name,
                               void *arg, Error **errp)
 {
     if (ioctl(fd, request, arg) == -1) {
-        error_setg_errno(errp, errno, "KVM rejects %s of a vCPU that is to be "
-                         "plugged later", name);
+        error_setg_errno(errp, errno, "KVM rejects %s of a vCPU", name);
         return false;
     }
     return true;

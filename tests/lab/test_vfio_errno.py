@@ -64,12 +64,12 @@ IOMMUFD = (
     ("BIND", "EBUSY", "the IOMMU group is in use without iommufd", ""),
     ("BIND", "EPERM", SHARED, "shared"),
     ("BIND", "EPERM", MSI, ""),
-    ("BIND", "EINVAL", "another process has the device", ""),
+    ("BIND", "EINVAL", "the device is in use, by another process or by this one", ""),
     ("BIND", "EINVAL", DIRECT, "direct"),
     ("BIND", "EINVAL", NO_TOKEN, "token"),
-    ("BIND", "EINVAL", "the host's kernel is older than Linux 6.17", "sriov token"),
-    ("BIND", "EACCES", "the 'vf-token' that they were given is needed, and none was given",
-     "sriov"),
+    ("BIND", "EINVAL", "the device is in use, by another process or by this one", "sriov token"),
+    ("BIND", "E2BIG", "the host's kernel cannot take a 'vf-token' with iommufd", "sriov token"),
+    ("BIND", "EACCES", "so their 'vf-token' is needed, but none was given", "sriov"),
 )
 
 

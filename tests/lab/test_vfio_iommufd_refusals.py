@@ -49,8 +49,9 @@ class Refusals(vfiorefusalcases.RefusalCases, vfiorefusalcases.NoiommuCases,
         self.bind(mine)
         self.bind(other)
         owner = self.other(other)
-        self.check_refused(guest, mine, "error bind device fd=", "Operation not permitted; another "
-                           "process has a device of the IOMMU group")
+        self.check_refused(guest, mine, "error bind device fd=", "Operation not permitted; a "
+                           "device of the IOMMU group is in use, by another process or by this "
+                           "one")
         owner.close()
         owner = self.other(other, iommufd=None)
         self.check_refused(guest, mine, "error bind device fd=", "Device or resource busy; the "

@@ -684,6 +684,50 @@ static void test_plug_before_start(void)
     qtest_quit(qts);
 }
 
+/* As long as no guest runs, it is not asked to eject a CPU. */
+static void test_unplug_before_start(void)
+{
+    const Topology *t = &small;
+    bool taken[] = { true, false, false, false };
+    QTestState *qts = machine_start(t, "-S");
+    char **paths = slots_query(qts, t);
+
+    cpu_plug(qts, t, 2, "a");
+    qtest_qmp_device_del(qts, "a");
+    qtest_qmp_device_del(qts, paths[1]);
+    slots_check(qts, t, taken);
+    slots_free(paths, t);
+
+    qtest_qmp_assert_success(qts, "{'execute': 'cont'}");
+    cpu_plug(qts, t, 3, "b");
+    qtest_qmp_assert_success(qts, "{'execute': 'stop'}");
+    qtest_system_reset(qts);
+    qtest_qmp_device_del(qts, "b");
+    slots_check(qts, t, taken);
+    flags_check(qts, t, taken);
+    cpu_plug(qts, t, 1, "c");
+    qtest_quit(qts);
+}
+
+/* What a generic loader has for a CPU is loaded on reset without the CPU. */
+static void test_loader(void)
+{
+    const uint64_t address = SCRATCH_RAM + 0x10000;
+    const Topology *t = &small;
+    g_autofree char *args = g_strdup_printf(
+        "-device loader,addr=0x%" PRIx64 ",data=0x12345678,data-len=4,"
+        "cpu-num=1", address);
+    QTestState *qts = machine_start(t, args);
+
+    g_assert_cmphex(qtest_readl(qts, address), ==, 0x12345678);
+    control_write(qts, 1, CTRL_EJECT);
+    qtest_qmp_eventwait(qts, "DEVICE_DELETED");
+    qtest_writel(qts, address, 0);
+    qtest_system_reset(qts);
+    g_assert_cmphex(qtest_readl(qts, address), ==, 0x12345678);
+    qtest_quit(qts);
+}
+
 /*
  * The guest says @status of @event in slot @index, which QEMU passes on. The
  * device there has the id @id; NULL if that does not matter.
@@ -2016,9 +2060,13 @@ typedef struct Mismatch {
     const char *name;
     const char *source, *target;    /* machine properties and more */
     const char *pattern;            /* of the error; NULL if there is none */
+    bool late;                      /* it comes after RAM */
 } Mismatch;
 
 #define ON_WITH_CPU(n) "cpu-hotplug=on -device " CPU_TYPE ",core-id=" #n
+
+#define RELEASED \
+    "gic-version=3 -smp maxcpus=2 -machine virt-11.1,cpu-hotplug="
 
 static const Mismatch mismatches[] = {
     {
@@ -2049,6 +2097,10 @@ static const Mismatch mismatches[] = {
         "maxcpus", "cpu-hotplug=on", "cpu-hotplug=on -smp maxcpus=5",
         "*: The source has maxcpus=4, this machine maxcpus=5; start it with "
         "the -smp of the source"
+    }, {
+        /* Its stream says nothing without CPU hotplug. */
+        "released", RELEASED "off", RELEASED "on",
+        "*: This machine has CPU hotplug, and the source does not; *", true
     },
 
     /* What the default does; only a stream of it always says it. */
@@ -2109,7 +2161,7 @@ static void test_migration(const void *data)
                              "{'uri': %s}}", uri);
     g_assert_null(migration_wait(source));
     qtest_quit(source);
-    if (m->pattern) {
+    if (m->pattern && !m->late) {
         g_assert_cmpint(truncate(path, SETUP_SIZE), ==, 0);
     }
 
@@ -2124,6 +2176,58 @@ static void test_migration(const void *data)
     }
     g_assert_true(m->pattern || !error);
     qtest_quit(target);
+}
+
+/* Load the first @size bytes of @path. Returns: NULL, or why that failed */
+static char *migration_load(QTestState *qts, const char *path, off_t size)
+{
+    g_autofree char *uri = g_strdup_printf("file:%s", path);
+
+    if (size) {
+        g_assert_cmpint(truncate(path, size), ==, 0);
+    }
+    qtest_qmp_assert_success(qts, "{'execute': 'migrate-incoming', "
+                             "'arguments': {'uri': %s, "
+                             "'exit-on-error': false}}", uri);
+    return migration_wait(qts);
+}
+
+/* A guest that was loaded is asked to eject a CPU, even if it does not run. */
+static void test_unplug_after_load(void)
+{
+    const Topology *t = &small;
+    g_autofree char *cpu = cpu_device_args(t, 2, "a");
+    g_autofree char *args = g_strdup_printf("-S -incoming defer %s", cpu);
+    g_autofree char *path = NULL, *uri = NULL, *error = NULL;
+    QTestState *qts = machine_start(t, cpu);
+    int fd = g_file_open_tmp("arm-cpu-hotplug-XXXXXX", &path, NULL);
+
+    g_assert_cmpint(fd, >=, 0);
+    close(fd);
+    uri = g_strdup_printf("file:%s", path);
+    qtest_qmp_assert_success(qts, "{'execute': 'migrate', 'arguments': "
+                             "{'uri': %s}}", uri);
+    g_assert_null(migration_wait(qts));
+    qtest_quit(qts);
+
+    qts = machine_start(t, args);
+    g_assert_null(migration_load(qts, path, 0));
+    qtest_qmp_device_del_send(qts, "a");
+    assert_no_event(qts, "DEVICE_DELETED");
+    control_write(qts, 2, CTRL_EJECT);
+    wait_device_event(qts, "DEVICE_DELETED", "a");
+    qtest_quit(qts);
+
+    /* The CPUs of both ends have been compared when the rest is missing. */
+    qts = machine_start(t, args);
+    error = migration_load(qts, path, SETUP_SIZE);
+    g_assert_nonnull(error);
+    assert_device_add_refused(qts, "{'driver': '" CPU_TYPE "', 'socket-id': 1,"
+                              " 'core-id': 1}", "CPUs cannot be added or "
+                              "removed while the state of the guest is being "
+                              "loaded; wait until the migration has ended");
+    unlink(path);
+    qtest_quit(qts);
 }
 
 /*
@@ -2256,6 +2360,9 @@ int main(int argc, char **argv)
     qtest_add_func("/arm-cpu-hotplug/smp-cpu", test_smp_cpu);
     qtest_add_func("/arm-cpu-hotplug/plug-before-start",
                    test_plug_before_start);
+    qtest_add_func("/arm-cpu-hotplug/unplug-before-start",
+                   test_unplug_before_start);
+    qtest_add_func("/arm-cpu-hotplug/loader", test_loader);
     qtest_add_func("/arm-cpu-hotplug/reset-with-event", test_reset_with_event);
     qtest_add_func("/arm-cpu-hotplug/ost", test_ost);
     qtest_add_func("/arm-cpu-hotplug/answer/missing", test_answer_missing);
@@ -2310,6 +2417,8 @@ int main(int argc, char **argv)
 
         qtest_add_data_func(path, &mismatches[i], test_migration);
     }
+    qtest_add_func("/arm-cpu-hotplug/unplug-after-load",
+                   test_unplug_after_load);
     qtest_add_func("/arm-cpu-hotplug/many-events", test_many_events);
 
     return g_test_run();

@@ -406,7 +406,8 @@ static const Start starts[] = {
     },
     { "msi/off/automatic/none", ",msi=off" },
     {
-        "msi/off/automatic", ",msi=off", 2, NULL, SHARED_LINES(2, 0, NO_MSI, ITS)
+        "msi/off/automatic", ",msi=off", 2, NULL,
+        SHARED_LINES(2, 0, NO_MSI, ITS)
     }, {
         "msi/its-off", ",gic-version=3,its=off,max-pcie-root-ports=8", 0, NULL,
         WITHOUT_MSI("max-pcie-root-ports", 8), true

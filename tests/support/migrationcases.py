@@ -70,7 +70,8 @@ class Moving:
         """
         try:
             destination.qmp("migrate-set-capabilities", {"capabilities": [
-                {"capability": "postcopy-ram", "state": True}]})
+                {"capability": name, "state": True}
+                for name in ("postcopy-ram", "postcopy-blocktime")]})
         except Refused as error:
             self.skipTest(f"the host of the guest does not allow postcopy: {error}")
         source.qmp("migrate-set-capabilities", {"capabilities": [
@@ -278,6 +279,9 @@ class ModeCases(Moving):
         target, there = self.destination_with_holes(source, cpus)
         self.moved_by_postcopy(source, target)
         self.assert_goes_on(target, there)
+        # Of each CPU, also of one whose index is greater than the number of those of -smp.
+        self.assertEqual(len(target.qmp("query-migrate")["postcopy-vcpu-blocktime"]),
+                         len(there.taken()))
 
     def test_multifd(self):
         """Several connections."""

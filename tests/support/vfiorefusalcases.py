@@ -92,7 +92,7 @@ class IommufdWords:
 
     def in_use(self, _address):
         """Of a device that another process has, after the descriptors."""
-        return "Invalid argument; another process has the device"
+        return "Invalid argument; the device is in use, by another process or by this one"
 
     def not_isolated(self, _address):
         """Of a device whose interrupts are not isolated, after the descriptors."""
@@ -175,7 +175,7 @@ class NoiommuCases(PortsGuest):
         self.put_back(f"echo N > {parameter}")
         self.place.check(f"echo Y > {parameter}")
         self.bind(BYPASSED)
-        why = "the host has no IOMMU for the device and hands it out all the same"
+        why = "the host has no IOMMU for the device and offers it nevertheless"
         # "load" or "find": its entry in sysfs is one without a number or, in later kernels, one of
         # another name.
         self.check_refused(guest, BYPASSED, "failed to ", why)
@@ -260,7 +260,7 @@ class RefusalCases(Owned):
         """A virtual function whose physical function is on vfio-pci needs the token of that."""
         (owner, function), guest = self.owned_function(), self.guest()
         why = f"Permission denied; the physical function {NIC} is on vfio-pci,"
-        for given, token in (("and none was given", {}),
+        for given, token in (("but none was given", {}),
                              ("and this is not it", {"vf-token": OTHER_TOKEN})):
             self.check_refused(guest, function, self.not_had(function), why, given, **token)
         self.assert_works(guest, function, **{"vf-token": TOKEN})

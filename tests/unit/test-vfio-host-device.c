@@ -153,8 +153,8 @@ static void remove_host(void)
 #define NO_DRIVER "; the device has no driver: bind it to vfio-pci"
 #define NO_IOMMU "no IOMMU of the host serves the device: there is none (on " \
                  "Arm, an SMMU), or it is off in firmware or kernel"
-#define NOIOMMU_MODE "; the host has no IOMMU for the device and hands it " \
-                     "out all the same (enable_unsafe_noiommu_mode), which " \
+#define NOIOMMU_MODE "; the host has no IOMMU for the device and offers it " \
+                     "nevertheless (enable_unsafe_noiommu_mode), which " \
                      "is not for guests: turn on the IOMMU (on Arm, an SMMU) " \
                      "in firmware and kernel"
 #define NOT_VISIBLE "; the host's /dev/vfio is not visible to QEMU, as in a " \
@@ -177,15 +177,15 @@ static void remove_host(void)
                        "firmware and kernel (on Arm, that takes a GIC with " \
                        "ITS), or set allow_unsafe_interrupts of the module " \
                        module " if you trust the guest"
-#define OTHER_HAS_GROUP "; another process has a device of the IOMMU group"
-#define OTHER_HAS_DEVICE "; another process has the device"
-#define OLD_KERNEL ", or the host's kernel is older than Linux 6.17 and " \
-                   "takes no 'vf-token' with iommufd"
+#define OTHER_HAS_GROUP "; a device of the IOMMU group is in use, by another " \
+                        "process or by this one"
+#define OTHER_HAS_DEVICE "; the device is in use, by another process or by " \
+                         "this one"
 #define VF_NEEDS "; the physical function 0000:02:00.0 is on vfio-pci, so " \
-                 "the 'vf-token' that it was given is needed, "
-#define PF_NEEDS "; virtual functions of the device are in use, so the " \
-                 "'vf-token' that they were given is needed, "
-#define NONE_GIVEN "and none was given"
+                 "its 'vf-token' is needed, "
+#define PF_NEEDS "; virtual functions of the device are in use, so their " \
+                 "'vf-token' is needed, "
+#define NONE_GIVEN "but none was given"
 #define NOT_IT "and this is not it"
 #define NO_SRIOV "; the device takes no 'vf-token', because it neither is a " \
                  "virtual function nor can have any"
@@ -592,7 +592,7 @@ static void test_no_cdev(void)
                                  NO_IOMMU },
         { on_host_driver_without_iommu, ENOENT, "; " NO_IOMMU },
         { old_vfio, ENOENT, "; the host's kernel is older than Linux 6.1, and "
-                            "iommufd takes 6.6: do without iommufd" },
+                            "iommufd needs Linux 6.6: leave 'iommufd' out" },
         { old_vfio, EACCES, "" },
     };
 
@@ -608,8 +608,8 @@ static void test_no_cdev_node(void)
 {
     static const Case cases[] = {
         { on_vfio, 0, "; the host's kernel has no nodes for devices "
-                      "(CONFIG_VFIO_DEVICE_CDEV, since Linux 6.6): do without "
-                      "iommufd" },
+                      "(CONFIG_VFIO_DEVICE_CDEV, since Linux 6.6): leave "
+                      "'iommufd' out" },
         { on_vfio, 0, NOIOMMU_MODE, .files = noiommu },
     };
 
@@ -649,11 +649,15 @@ static void test_bind(void)
         { on_vfio, EINVAL, DIRECT, .files = direct_region },
         { on_vfio, EINVAL, NO_SRIOV, true },
         { vf_of_host, EINVAL, PF_OF_HOST, true },
-        { vf_of_vfio, EINVAL, OTHER_HAS_DEVICE OLD_KERNEL, true },
-        { pf_on_vfio, EINVAL, OTHER_HAS_DEVICE OLD_KERNEL, true },
+        { vf_of_vfio, EINVAL, OTHER_HAS_DEVICE, true },
+        { pf_on_vfio, EINVAL, OTHER_HAS_DEVICE, true },
+        { pf_on_vfio, EINVAL, DIRECT, true, direct_region },
         { vf_of_vfio, EACCES, VF_NEEDS NONE_GIVEN },
         { pf_on_vfio, EACCES, PF_NEEDS NOT_IT, true },
         { on_host_driver, ENODEV, HOST_DRIVER },
+        { vf_of_vfio, E2BIG, "; the host's kernel cannot take a 'vf-token' "
+                             "with iommufd: use Linux 6.18.3 or newer, or "
+                             "leave 'iommufd' out", true },
         { on_vfio, EIO, "" },
     };
 
@@ -685,7 +689,7 @@ static void test_nothing_to_see(void)
         { explain_no_cdev, ENOENT, false, "" },
         { vfio_host_explain_bind, ENODEV, false, "" },
         { vfio_host_explain_bind, EPERM, false, "" },
-        { vfio_host_explain_bind, EINVAL, true, OTHER_HAS_DEVICE OLD_KERNEL },
+        { vfio_host_explain_bind, EINVAL, true, OTHER_HAS_DEVICE },
     };
 
     for (int i = 0; i < ARRAY_SIZE(folders); i++) {
@@ -753,7 +757,8 @@ static char *explain_dma_map(const char *sysfsdev, bool vf_token, int err)
 
 #define MEMLOCK "; VFIO locks the guest's memory, 1024 KiB in this step, and " \
                 "the limit of locked memory (RLIMIT_MEMLOCK) is 64 KiB in " \
-                "all: raise it to the memory of the guest and some more"
+                "all: raise it to the memory of the guest, for each device " \
+                "if the guest has an IOMMU, and some more"
 
 static void test_dma_map(void)
 {

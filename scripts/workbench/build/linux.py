@@ -18,7 +18,7 @@ from . import cross, emulators
 
 FRAGMENT = Path(__file__).parent / "files" / "iommufd.config"
 # What finds the source package, and the suites that are asked; the first that has one decides.
-# Linux takes a vf-token with iommufd since 6.17; the older kernel is for what comes before that.
+# Linux checks a vf-token with iommufd since 6.17; the older kernel is for what comes before that.
 SOURCES = {
     "iommufd-6.12": (r"linux-source-6\.12", ("trixie",)),
     "iommufd": (r"linux-source-7\.\d+", ("trixie-backports", "testing", "sid")),

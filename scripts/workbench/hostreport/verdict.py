@@ -125,7 +125,7 @@ def _against(found, group, device, mine, function):
             " (no SMMU)" if found["host"]["arch"] == ARM64 else "")
             + ", or it is off in firmware or kernel")
     elif group and group["noiommu"]:
-        yield ("no IOMMU serves it, and that VFIO hands it out all the same "
+        yield ("no IOMMU serves it, and that VFIO offers it nevertheless "
                "(enable_unsafe_noiommu_mode) is not for guests")
     if group and group["direct"]:
         yield ("the firmware wants memory to stay mapped for a device of its IOMMU group ('direct' "

@@ -86,7 +86,7 @@ class HotPlugCPU(LinuxKernelTest):
         self.wait_for_cpus('online', '0-1')
         self.unplug()
 
-        # A CPU that is there when the guest boots needs not be set online
+        # A CPU that is there when the guest boots need not be set online
         self.plug()
         self.vm.cmd('system_reset')
         self.wait_for_shell()
