@@ -3,6 +3,8 @@
 # meson: timeout=300 parallel
 """PSCI calls and register accesses by a guest that was written for that."""
 
+import re
+import socket
 import sys
 from pathlib import Path
 
@@ -11,6 +13,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[2] / name)
 
 import guestcase  # noqa: E402
 import pscicases  # noqa: E402
+from pscimonitor import SUCCESS  # noqa: E402
 
 
 class Calls(pscicases.CallCases, guestcase.GuestCase):
@@ -19,6 +22,30 @@ class Calls(pscicases.CallCases, guestcase.GuestCase):
 
 class Debug(pscicases.DebugCases, guestcase.GuestCase):
     """The cases of pscicases.py with TCG, which keeps such points in lists of QEMU."""
+
+
+class Semihosting(pscicases.PsciCase, guestcase.GuestCase):
+
+    def test_input(self):
+        """A CPU that waits for input of the console is ejected before there is any."""
+        path = self.folder() / "console"
+        guest, cpus, monitor = self.monitor(
+            "-chardev", f"socket,id=semihosting,path={path},server=on,wait=off",
+            "-semihosting-config", "enable=on,target=native,chardev=semihosting")
+        self.assertEqual(monitor.start(1), SUCCESS)
+        guest.wait_for(lambda: monitor.entries(1), "CPU 1 runs")
+        monitor.on(1, "key")
+        guest.wait_for(lambda: re.search(r"#1: .*\(halted\)", guest.hmp("info cpus")),
+                       "CPU 1 waits")
+        self.remove(guest, cpus, monitor, 1)
+        with socket.socket(socket.AF_UNIX) as console:
+            console.connect(str(path))
+            console.sendall(b"a")
+            self.assertEqual(monitor.ask("key"), ord("a"))
+            # Nor does another CPU in its slot wait.
+            cpus.add(1)
+            self.assertEqual(monitor.start(1), SUCCESS)
+            monitor.wait_runs(1)
 
 
 class Off(pscicases.OffCases, guestcase.GuestCase):

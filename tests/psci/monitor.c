@@ -15,6 +15,7 @@
  *   bounce C N         CPU_ON of CPU C until it succeeded N times; each time it turns itself off.
  *                      Its field 3 counts what it does after that
  *   tlbi C             have all CPUs drop their TLBs, again and again as long as CPU C has an order
+ *   key                a character from the console of semihosting, which is waited for
  *   debug N            set and clear a breakpoint and a watchpoint, N times
  *   storm S N          N accesses to the registers of CPU hotplug, chosen by the seed S
  *   on C ORDER         have CPU C do one of these, and do not wait for it; 0, or 1 if it is busy
@@ -188,6 +189,16 @@ static u64 debug(u64 count)
     return 0;
 }
 
+/* Semihosting for AArch64, SYS_READC */
+static u64 key(void)
+{
+    register u64 number asm("x0") = 7;
+    register u64 none asm("x1") = 0;
+
+    asm volatile("hlt #0xf000" : "+r"(number) : "r"(none) : "memory");
+    return number;
+}
+
 static u64 obey(u64 order, const volatile u64 *args)
 {
     u64 result;
@@ -221,6 +232,8 @@ static u64 obey(u64 order, const volatile u64 *args)
         return bounce(args[0], args[1]);
     case 't':
         return tlbi(args[0]);
+    case 'k':
+        return key();
     default:
         return ~0UL;
     }

@@ -16,9 +16,12 @@ class PsciCase:
 
     taken = 2
 
-    def monitor(self):
-        """Start the program; returns the guest, its Cpus and the Monitor."""
-        config = self.config(smp=f"{self.taken},maxcpus=4", memory="128M",
+    def monitor(self, *extra):
+        """Start the program; returns the guest, its Cpus and the Monitor.
+
+        EXTRA are options of QEMU.
+        """
+        config = self.config(smp=f"{self.taken},maxcpus=4", memory="128M", extra=extra,
                              machine="virt,gic-version=3,cpu-hotplug=on")
         # Paused, as the program would be done with its greeting before QEMU has the console.
         guest, cpus = self.start(replace(config, kernel=None, initrd=None, firmware=firmware()),
