@@ -57,11 +57,11 @@ class Passthrough(vfiocase.VfioCase):
                  for command in block] for block in manual.blocks("devices/vfio-pci.rst")]
         (look, ), bind, (start, plug, unplug) = text[:3]
         self.assertEqual(self.place.check(look.words), function)
+        self.release(function)
+        self.assertEqual(self.driver(function), "igbvf")
         for command in bind:
-            # The function has no driver yet from which it could be taken.
-            if "unbind" in command.words:
-                self.place.check(f"echo {function} > {vfiocase.SYSFS}/drivers/igbvf/bind")
             self.place.check(command.words)
+        self.assertEqual(self.driver(function), "vfio-pci")
         machine, ports, device, value = manual.options(start)
         self.assertEqual(device, "-device")
         guest, _ = self.start(self.config(machine="virt,gic-version=3", extra=[machine, ports]))

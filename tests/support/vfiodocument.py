@@ -21,7 +21,7 @@ def rows():
         what, names = re.split(r"\n     -", row)[:2]
         # A row without words is about those of the row above.
         step = " ".join(what.split()) or step
-        found.append((step.strip("`"), tuple(re.findall(r"\bE[A-Z]+\b", names))))
+        found.append((step.strip("`"), tuple(re.findall(r"\bE[A-Z0-9]+\b", names))))
     return found
 
 
