@@ -129,11 +129,11 @@ class Errno(GuestCase):
             qemu.monitor.send_fd_scm(node.fileno())
             qemu.qmp("getfd", {"fdname": name})
 
-    def refusal(self, step, name, arguments, device=None):
+    def refusal(self, step, name, arguments, device=None, says=()):
         """What QEMU answers to device_add with ARGUMENTS if Linux refuses STEP with errno NAME.
 
         With DEVICE, a folder in sysfs, the device is given as a file descriptor of that. The answer
-        is all that QEMU says: it writes nothing, goes on, and ends when told to quit.
+        is all that QEMU says: it writes nothing but SAYS, goes on, and ends when told to quit.
         """
         words = [f"LD_PRELOAD={self.library}", f"FAKE_VFIO={step}={getattr(errno, name)}"]
         if device:
@@ -151,6 +151,9 @@ class Errno(GuestCase):
             with self.assertRaises(Refused) as caught:
                 qemu.qmp("device_add", {"driver": "vfio-pci", "id": "nic", "bus": "hotplug0",
                                         **arguments})
+            for text in says:
+                self.assertRegex(qemu.process.errors(), text)
+            qemu.expect(says=says)
         return str(caught.exception)
 
     def check_cases(self, cases, **more):
@@ -172,6 +175,16 @@ class Errno(GuestCase):
 
     def test_iommufd(self):
         self.check_cases(IOMMUFD, iommufd="iommufd0")
+
+    def test_token_ignored(self):
+        """A token that the kernel cannot take is ignored with a warning if it can do without."""
+        warning = ("warning: vfio .*: the host's kernel takes no 'vf-token' with iommufd, so it is "
+                   "ignored; use Linux 6.18.3 or newer, or leave 'iommufd' out")
+        arguments = {"sysfsdev": str(self.device("sriov")), "iommufd": "iommufd0",
+                     "vf-token": TOKEN}
+        for name in ("EINVAL", "E2BIG"):
+            # What comes after that cannot be had here.
+            self.assertNotIn("bind device", self.refusal("TOKEN", name, arguments, says=(warning,)))
 
     def test_no_module(self):
         answer = self.refusal("CHECK_EXTENSION", "EINVAL", {"sysfsdev": str(self.device(""))})

