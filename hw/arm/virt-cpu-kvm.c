@@ -52,11 +52,11 @@ char *virt_cpu_hotplug_kvm_blocker(VirtMachineState *vms)
 }
 
 /* It is too late to do without: the guest has been promised the slots. */
-static void virt_cpu_hotplug_kvm_require(bool done, int slot, Error *err)
+static void virt_cpu_hotplug_kvm_check(int slot, Error *err)
 {
     g_autofree char *where = NULL;
 
-    if (done) {
+    if (!err) {
         return;
     }
     where = slot < 0 ? g_strdup("")
@@ -72,14 +72,14 @@ void virt_cpu_hotplug_kvm_create_vcpus(VirtMachineState *vms)
 {
     const CPUArchIdList *slots = MACHINE(vms)->possible_cpus;
     Error *err = NULL;
-    bool done = kvm_arm_forward_psci(&err);
 
-    virt_cpu_hotplug_kvm_require(done, -1, err);
+    kvm_arm_forward_psci(&err);
+    virt_cpu_hotplug_kvm_check(-1, err);
     for (int i = 0; i < slots->len; i++) {
         if (!slots->cpus[i].cpu) {
-            done = kvm_arm_create_parked_vcpu(ARM_CPU(first_cpu), i,
-                                              slots->cpus[i].arch_id, &err);
-            virt_cpu_hotplug_kvm_require(done, i, err);
+            kvm_arm_create_parked_vcpu(ARM_CPU(first_cpu), i,
+                                       slots->cpus[i].arch_id, &err);
+            virt_cpu_hotplug_kvm_check(i, err);
         }
     }
 }
@@ -90,21 +90,19 @@ void virt_cpu_hotplug_kvm_init_vcpus(VirtMachineState *vms, bool pmu,
     const CPUArchIdList *slots = MACHINE(vms)->possible_cpus;
     const hwaddr pvtime_base = vms->memmap[VIRT_PVTIME].base;
     Error *err = NULL;
-    bool done;
 
     for (int i = 0; i < slots->len; i++) {
         if (slots->cpus[i].cpu) {
             continue;
         }
         if (pmu) {
-            done = kvm_arm_parked_vcpu_init_pmu(i, VIRTUAL_PMU_IRQ, &err);
-            virt_cpu_hotplug_kvm_require(done, i, err);
+            kvm_arm_parked_vcpu_init_pmu(i, VIRTUAL_PMU_IRQ, &err);
+            virt_cpu_hotplug_kvm_check(i, err);
         }
         if (steal_time) {
-            done = kvm_arm_parked_vcpu_init_pvtime(i, pvtime_base +
-                                                   i * PVTIME_SIZE_PER_CPU,
-                                                   &err);
-            virt_cpu_hotplug_kvm_require(done, i, err);
+            kvm_arm_parked_vcpu_init_pvtime(i, pvtime_base +
+                                            i * PVTIME_SIZE_PER_CPU, &err);
+            virt_cpu_hotplug_kvm_check(i, err);
         }
     }
 }

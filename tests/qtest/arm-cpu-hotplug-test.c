@@ -2143,42 +2143,28 @@ static char *migration_wait(QTestState *qts)
 /* The destination looks at nothing else, not even at RAM, before it says so. */
 #define SETUP_SIZE (8 * KiB)
 
-static void test_migration(const void *data)
+/* Migrate to a file, and end QEMU. Returns: the path of the file, to be freed */
+static char *migration_save(QTestState *qts)
 {
-    const Mismatch *m = data;
-    const char *args = "-nodefaults -cpu cortex-a57 " EMPTY_FIRMWARE " "
-                       "-smp 2,maxcpus=4";
-    g_autofree char *path = NULL, *uri = NULL, *error = NULL;
-    QTestState *source = qtest_initf("%s -machine virt,%s", args, m->source);
-    QTestState *target = qtest_initf("%s -incoming defer -machine virt,%s",
-                                     args, m->target);
+    g_autofree char *uri = NULL;
+    char *path;
     int fd = g_file_open_tmp("arm-cpu-hotplug-XXXXXX", &path, NULL);
 
     g_assert_cmpint(fd, >=, 0);
     close(fd);
     uri = g_strdup_printf("file:%s", path);
-    qtest_qmp_assert_success(source, "{'execute': 'migrate', 'arguments': "
+    qtest_qmp_assert_success(qts, "{'execute': 'migrate', 'arguments': "
                              "{'uri': %s}}", uri);
-    g_assert_null(migration_wait(source));
-    qtest_quit(source);
-    if (m->pattern && !m->late) {
-        g_assert_cmpint(truncate(path, SETUP_SIZE), ==, 0);
-    }
-
-    qtest_qmp_assert_success(target, "{'execute': 'migrate-incoming', "
-                             "'arguments': {'uri': %s, "
-                             "'exit-on-error': false}}", uri);
-    error = migration_wait(target);
-    unlink(path);
-    if (m->pattern && (!error || !g_pattern_match_simple(m->pattern, error))) {
-        g_error("QEMU says \"%s\", which does not match \"%s\"",
-                error ?: "nothing", m->pattern);
-    }
-    g_assert_true(m->pattern || !error);
-    qtest_quit(target);
+    g_assert_null(migration_wait(qts));
+    qtest_quit(qts);
+    return path;
 }
 
-/* Load the first @size bytes of @path. Returns: NULL, or why that failed */
+/*
+ * Load @path, or its first @size bytes if that is not 0.
+ *
+ * Returns: NULL, or why that failed
+ */
 static char *migration_load(QTestState *qts, const char *path, off_t size)
 {
     g_autofree char *uri = g_strdup_printf("file:%s", path);
@@ -2192,25 +2178,38 @@ static char *migration_load(QTestState *qts, const char *path, off_t size)
     return migration_wait(qts);
 }
 
+static void test_migration(const void *data)
+{
+    const Mismatch *m = data;
+    const char *args = "-nodefaults -cpu cortex-a57 " EMPTY_FIRMWARE " "
+                       "-smp 2,maxcpus=4";
+    g_autofree char *path = NULL, *error = NULL;
+    QTestState *source = qtest_initf("%s -machine virt,%s", args, m->source);
+    QTestState *target = qtest_initf("%s -incoming defer -machine virt,%s",
+                                     args, m->target);
+
+    path = migration_save(source);
+    error = migration_load(target, path,
+                           m->pattern && !m->late ? SETUP_SIZE : 0);
+    unlink(path);
+    if (m->pattern && (!error || !g_pattern_match_simple(m->pattern, error))) {
+        g_error("QEMU says \"%s\", which does not match \"%s\"",
+                error ?: "nothing", m->pattern);
+    }
+    g_assert_true(m->pattern || !error);
+    qtest_quit(target);
+}
+
 /* A guest that was loaded is asked to eject a CPU, even if it does not run. */
 static void test_unplug_after_load(void)
 {
     const Topology *t = &small;
     g_autofree char *cpu = cpu_device_args(t, 2, "a");
     g_autofree char *args = g_strdup_printf("-S -incoming defer %s", cpu);
-    g_autofree char *path = NULL, *uri = NULL, *error = NULL;
-    QTestState *qts = machine_start(t, cpu);
-    int fd = g_file_open_tmp("arm-cpu-hotplug-XXXXXX", &path, NULL);
+    g_autofree char *path = migration_save(machine_start(t, cpu));
+    g_autofree char *error = NULL;
+    QTestState *qts = machine_start(t, args);
 
-    g_assert_cmpint(fd, >=, 0);
-    close(fd);
-    uri = g_strdup_printf("file:%s", path);
-    qtest_qmp_assert_success(qts, "{'execute': 'migrate', 'arguments': "
-                             "{'uri': %s}}", uri);
-    g_assert_null(migration_wait(qts));
-    qtest_quit(qts);
-
-    qts = machine_start(t, args);
     g_assert_null(migration_load(qts, path, 0));
     qtest_qmp_device_del_send(qts, "a");
     assert_no_event(qts, "DEVICE_DELETED");
