@@ -2143,7 +2143,7 @@ static char *migration_wait(QTestState *qts)
 /* The destination looks at nothing else, not even at RAM, before it says so. */
 #define SETUP_SIZE (8 * KiB)
 
-/* Migrate to a file, and end QEMU. Returns: the path of the file, to be freed */
+/* Migrate to a file, and end QEMU. Returns: the path of the file */
 static char *migration_save(QTestState *qts)
 {
     g_autofree char *uri = NULL;
